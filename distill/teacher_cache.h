@@ -1,0 +1,60 @@
+// A teacher ready to teach: its LM head on the device, and its final hidden states for the batches of
+// one sampler, either computed when asked (online) or read from HDF5 files that were computed once.
+//
+// Cache files: `<directory>/<key>-<first>-<count>.h5`, dataset /states [sequences, T * Ct] in the compute
+// dtype (exact: the LM head reads the same bits), attributes teacher_hash, batches_hash, precision,
+// first, count. key = hash(teacher, sampler, precision). Finished or absent; a missing range is
+// computed by one pass of the teacher and added. With the final hidden state and the head, the
+// teacher's distribution is exact over the full vocabulary.
+
+#ifndef COP_DISTILL_TEACHER_CACHE_H
+#define COP_DISTILL_TEACHER_CACHE_H
+
+#include "model/network.h"
+#include "model/teacher.h"
+#include "model/tokens.h"
+
+typedef struct cop_teacher_model cop_teacher_model; // head + how to run the teacher
+
+typedef struct cop_teacher_options {
+    cop_precision precision;
+    int64_t batch;    // sequences of one teacher pass
+    int64_t sequence; // T
+} cop_teacher_options;
+
+// Adds what a teacher needs: its head (and, when `with_network`, the whole network) to a plan.
+COP_MUST_CHECK cop_status cop_teacher_plan(cop_plan *plan, const cop_arch *arch,
+                                           const cop_teacher_options *options, bool with_network,
+                                           cop_backend *backend, cop_error *err);
+
+// Loads the head only; the network is loaded on the first need and can be dropped again.
+// checkpoint and backend are borrowed.
+COP_MUST_CHECK cop_status cop_teacher_model_create(cop_teacher_model **out,
+                                                   const cop_checkpoint *checkpoint,
+                                                   const cop_teacher_options *options,
+                                                   cop_backend *backend, cop_error *err);
+void cop_teacher_model_destroy(cop_teacher_model *teacher);
+cop_matrix cop_teacher_model_head(const cop_teacher_model *teacher);
+// The teacher's network, loading it when it is not there; borrowed.
+COP_MUST_CHECK cop_status cop_teacher_model_network(cop_teacher_model *teacher, cop_network **out,
+                                                    cop_error *err);
+void cop_teacher_model_drop_network(cop_teacher_model *teacher);
+
+// States of `sampler`'s sequences. Both forms are owned by the caller.
+typedef struct cop_teacher_states cop_teacher_states;
+
+// Online: one forward pass per request.
+COP_MUST_CHECK cop_status cop_teacher_states_online(cop_teacher_states **out,
+                                                    cop_teacher_model *teacher,
+                                                    cop_sampler *sampler, cop_error *err);
+// Cached: makes sure that files for sequences [0, count) lie in `directory`, computing what is missing (with
+// progress), then reads from them with a few buffers of `batch` sequences. COP_ERR_IO on a full
+// disk, before anything is lost; needs count * T * Ct * bytes of disk, checked at the start.
+COP_MUST_CHECK cop_status cop_teacher_states_cached(cop_teacher_states **out,
+                                                    cop_teacher_model *teacher,
+                                                    cop_sampler *sampler, const char *directory,
+                                                    int64_t count, cop_error *err);
+void cop_teacher_states_destroy(cop_teacher_states *states);
+cop_state_source cop_teacher_states_source(cop_teacher_states *states);
+
+#endif

@@ -1,0 +1,89 @@
+// A backend runs the operator table on one kind of device: memory, streams, capabilities, and the
+// operators of kernels/ops.h. The contract is that of an asynchronous device: work is enqueued on
+// a stream in order, host data is copied explicitly, scratch memory is asked for and handed in,
+// and nothing but cop_backend_synchronize() waits. The CPU backends do each call at once, which
+// satisfies the same contract.
+//
+// Which backends exist: "reference" (slow, obvious, computes in f64; the oracle), "cpu" (fast).
+
+#ifndef COP_KERNELS_BACKEND_H
+#define COP_KERNELS_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+#include "base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cop_backend cop_backend;
+typedef struct cop_stream cop_stream; // opaque; NULL is the backend's default stream
+struct cop_ops;
+
+// What a backend says of its device.
+typedef struct cop_device_info {
+    char name[96];
+    uint64_t memory_bytes;      // of the device; physical memory for the CPU
+    uint64_t memory_free_bytes; // at the time of the call
+    bool has_bf16_matmul;       // false: bf16 operands are supported, but no faster than f32
+    bool is_host_memory;        // buffers can be read and written by the host directly
+} cop_device_info;
+
+// The table a backend fills. Every function is mandatory.
+typedef struct cop_backend_type {
+    const char *name;
+    cop_status (*info)(cop_backend *backend, cop_device_info *out, cop_error *err);
+    // Zeroed device memory, aligned to 256 bytes (CPU: to 64). COP_ERR_NOMEM names the size.
+    cop_status (*memory_alloc)(cop_backend *backend, void **out, uint64_t bytes, cop_error *err);
+    void (*memory_free)(cop_backend *backend, void *memory);
+    cop_status (*copy_to_device)(cop_backend *backend, cop_stream *stream, void *to_dev,
+                                 const void *from_host, uint64_t bytes, cop_error *err);
+    cop_status (*copy_to_host)(cop_backend *backend, cop_stream *stream, void *to_host,
+                               const void *from_dev, uint64_t bytes, cop_error *err);
+    cop_status (*zero)(cop_backend *backend, cop_stream *stream, void *memory, uint64_t bytes,
+                       cop_error *err);
+    cop_status (*stream_create)(cop_backend *backend, cop_stream **out, cop_error *err);
+    void (*stream_destroy)(cop_backend *backend, cop_stream *stream);
+    // Waits until all work of the stream is done; reports errors of earlier asynchronous work.
+    cop_status (*synchronize)(cop_backend *backend, cop_stream *stream, cop_error *err);
+    void (*destroy)(cop_backend *backend);
+} cop_backend_type;
+
+struct cop_backend {
+    const cop_backend_type *type;
+    const struct cop_ops *ops; // kernels/ops.h; every entry is set
+    void *context;             // owned by the backend
+};
+
+// Creates a backend by name: "reference", "cpu", or "auto" (the fastest available; today "cpu").
+// COP_ERR_CONFIG for an unknown name, listing the known ones; COP_ERR_UNSUPPORTED when the device
+// is absent, saying why. Owned by the caller: cop_backend_destroy().
+COP_MUST_CHECK cop_status cop_backend_create(cop_backend **out, const char *name, cop_error *err);
+void cop_backend_destroy(cop_backend *backend);
+
+// Shorthands for the table.
+COP_MUST_CHECK cop_status cop_backend_info(cop_backend *backend, cop_device_info *out,
+                                           cop_error *err);
+COP_MUST_CHECK cop_status cop_backend_alloc(cop_backend *backend, void **out, uint64_t bytes,
+                                            cop_error *err);
+void cop_backend_free(cop_backend *backend, void *memory); // NULL is allowed
+COP_MUST_CHECK cop_status cop_backend_to_device(cop_backend *backend, cop_stream *stream,
+                                                void *to_dev, const void *from_host, uint64_t bytes,
+                                                cop_error *err);
+COP_MUST_CHECK cop_status cop_backend_to_host(cop_backend *backend, cop_stream *stream,
+                                              void *to_host, const void *from_dev, uint64_t bytes,
+                                              cop_error *err);
+COP_MUST_CHECK cop_status cop_backend_zero(cop_backend *backend, cop_stream *stream, void *memory,
+                                           uint64_t bytes, cop_error *err);
+COP_MUST_CHECK cop_status cop_backend_synchronize(cop_backend *backend, cop_stream *stream,
+                                                  cop_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

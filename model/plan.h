@@ -1,0 +1,39 @@
+// Memory plan of a run: bytes known by name before anything is allocated, printed as a table,
+// and refused with the numbers when they do not fit.
+
+#ifndef COP_MODEL_PLAN_H
+#define COP_MODEL_PLAN_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+#include "base/text.h"
+
+enum { COP_PLAN_LINES_MAX = 64, COP_PLAN_NAME_BYTES = 64 };
+
+typedef struct cop_plan_line {
+    char name[COP_PLAN_NAME_BYTES];
+    uint64_t bytes;
+} cop_plan_line;
+
+typedef struct cop_plan {
+    cop_plan_line line[COP_PLAN_LINES_MAX];
+    int count;
+} cop_plan;
+
+// Starts with the line "program and libraries": what the process holds already, plus the known
+// growth of the matmul libraries.
+void cop_plan_init(cop_plan *plan);
+// Adds bytes to the line `name`, making it when new. Surplus lines are folded into the last.
+void cop_plan_add(cop_plan *plan, const char *name, uint64_t bytes);
+// Appends (rather than the maximum) all lines of `other`, except its first.
+void cop_plan_add_all(cop_plan *plan, const cop_plan *other);
+uint64_t cop_plan_total(const cop_plan *plan);
+// A table with one line per entry and the total.
+void cop_plan_append(const cop_plan *plan, cop_text *out);
+// COP_ERR_NOMEM "<what>: needs 12.1 GiB, 9.8 GiB are free (largest: …; allowed: …)" when the total
+// exceeds `available_bytes`, naming the three largest lines and what would help.
+COP_MUST_CHECK cop_status cop_plan_check(const cop_plan *plan, const char *what,
+                                         uint64_t available_bytes, cop_error *err);
+
+#endif

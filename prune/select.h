@@ -1,0 +1,67 @@
+// Which units of a teacher stay in a smaller architecture.
+
+#ifndef COP_PRUNE_SELECT_H
+#define COP_PRUNE_SELECT_H
+
+#include "model/arch.h"
+#include "prune/importance.h"
+
+typedef enum cop_order {
+    COP_ORDER_IMPORTANT = 0, // keep the most important
+    COP_ORDER_RANDOM,
+    COP_ORDER_REVERSED // keep the least important: the control that must be worst
+} cop_order;
+
+typedef enum cop_depth_metric {
+    COP_DEPTH_BLOCK_INFLUENCE = 0,
+    COP_DEPTH_PERPLEXITY
+} cop_depth_metric;
+
+typedef enum cop_depth_shape {
+    COP_DEPTH_SCATTERED = 0, // drop the least important layers wherever they are
+    COP_DEPTH_CONTIGUOUS     // drop the contiguous run with the least summed importance
+} cop_depth_shape;
+
+typedef enum cop_carry {
+    COP_CARRY_OFF = 0,
+    COP_CARRY_KEPT_MINUS_PRUNED, // head += head - pruned: as printed in arXiv 2407.14679
+    COP_CARRY_PRUNED_MINUS_KEPT  // head += pruned - head: as in LaCo
+} cop_carry;
+
+typedef struct cop_select_options {
+    cop_order order;
+    int aggregate; // index of COP_AGGREGATES
+    cop_depth_metric depth_metric;
+    cop_depth_shape depth_shape;
+    cop_carry carry; // query heads only, inside each KV group; facts: usable range i in [2K-L+1, K]
+    uint64_t seed;   // COP_ORDER_RANDOM
+    bool keep_first_and_last; // never drop layers 0 and L-1
+} cop_select_options;
+
+#define COP_SELECT_OPTIONS_DEFAULT         \
+    {                                      \
+        .aggregate = COP_AGGREGATE_DEFAULT \
+    }
+
+// For each unit of the smaller model the index of the teacher's unit. Kept units stay in the teacher's
+// order, so that pruning nothing is the identity.
+typedef struct cop_selection cop_selection;
+
+// `target` must be reachable: same family, vocab, head_dim; layers, hidden, ffn <= the teacher's; every
+// target layer alike or mapped in order; kv_heads <= the teacher's, heads / kv_heads <= the teacher's
+// ratio (heads are ranked inside their KV group, and each group keeps as many). COP_ERR_CONFIG
+// otherwise, naming the axis. `importance` may be NULL for COP_ORDER_RANDOM.
+COP_MUST_CHECK cop_status cop_selection_create(cop_selection **out, const cop_arch *teacher,
+                                               const cop_arch *target,
+                                               const cop_importance *importance,
+                                               const cop_select_options *options, cop_error *err);
+void cop_selection_destroy(cop_selection *selection);
+
+const cop_arch *cop_selection_arch(const cop_selection *selection);         // the target
+int64_t cop_selection_layer(const cop_selection *selection, int64_t layer); // teacher's layer
+const int32_t *cop_selection_hidden(const cop_selection *selection);        // [hidden]
+const int32_t *cop_selection_heads(const cop_selection *selection, int64_t layer);    // [heads]
+const int32_t *cop_selection_kv_heads(const cop_selection *selection, int64_t layer); // [kv_heads]
+const int32_t *cop_selection_ffn(const cop_selection *selection, int64_t layer);      // [ffn]
+
+#endif

@@ -1,0 +1,15 @@
+// Cuts a teacher's tensors down to a selection: an exact copy of what stays (but for head residual
+// carry-over, when chosen).
+
+#ifndef COP_PRUNE_SLICE_H
+#define COP_PRUNE_SLICE_H
+
+#include "model/checkpoint.h"
+#include "prune/select.h"
+
+// Reads the teacher tensor by tensor, cuts, and puts each into the sink (canonical index of the target)
+// in the stored dtype, or f32 where carry-over computes. Memory: the largest tensor and its cut.
+COP_MUST_CHECK cop_status cop_slice(const cop_selection *selection, const cop_checkpoint *teacher,
+                                    cop_tensor_sink sink, cop_error *err);
+
+#endif

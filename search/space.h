@@ -1,0 +1,46 @@
+// The space of a study: enumeration of the grid, and budgets applied by exact formulas before
+// anything runs. Memory does not depend on the size of the grid, only on what is feasible.
+
+#ifndef COP_SEARCH_SPACE_H
+#define COP_SEARCH_SPACE_H
+
+#include "search/study_file.h"
+
+typedef struct cop_space cop_space;
+
+// Values are checked against the teacher: sizes not above the teacher's, heads a multiple of kv_heads, …
+// Values that the teacher cannot reach are errors with their place in the file.
+COP_MUST_CHECK cop_status cop_space_create(cop_space **out, const cop_study_file *study,
+                                           const cop_arch *teacher, cop_error *err);
+void cop_space_destroy(cop_space *space);
+
+int64_t cop_space_size(const cop_space *space); // grid points, before duplicates and budgets
+// Grid point `index`, 0 … size - 1, in the documented order: layers slowest, then heads, kv_heads, ffn,
+// hidden fastest. false when the combination is no architecture (heads not a multiple of kv_heads).
+bool cop_space_at(const cop_space *space, int64_t index, cop_candidate *out);
+
+enum { COP_BOUNDS = 8 };
+
+// What the budget did: per bound, how many grid points it alone excludes and how many it excludes at all.
+typedef struct cop_space_report {
+    int64_t size;
+    int64_t invalid;    // no architecture
+    int64_t duplicates; // equal to an earlier point
+    int64_t feasible;
+    int bounds;
+
+    struct {
+        char text[64];    // "params >= 7.8e9"
+        int64_t excluded; // points violating it
+        int64_t only;     // points violating nothing else
+        double nearest;   // the value nearest to the bound among the excluded
+    } bound[COP_BOUNDS];
+} cop_space_report;
+
+// All feasible candidates, in grid order; owned by the caller (cop_free). latency_ms is not applied here.
+// An empty result is COP_ERR_CONFIG saying how many points each bound excludes.
+COP_MUST_CHECK cop_status cop_space_feasible(cop_candidate **out, int64_t *count,
+                                             cop_space_report *report, const cop_space *space,
+                                             cop_error *err);
+
+#endif

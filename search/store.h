@@ -1,0 +1,75 @@
+// The study database: SQLite in WAL mode, <study>/study.db, the only mutable truth of a study. One process
+// owns it (an advisory lock with host, pid and start time; a dead owner's lock is taken over); readers
+// may open it at any time. Every call that returns COP_OK survives kill -9.
+
+#ifndef COP_SEARCH_STORE_H
+#define COP_SEARCH_STORE_H
+
+#include "eval/evaluate.h"
+#include "search/candidate.h"
+
+typedef struct cop_store cop_store;
+
+typedef enum cop_store_mode { COP_STORE_READ, COP_STORE_OWN } cop_store_mode;
+
+// State of a candidate in a study.
+typedef enum cop_candidate_state {
+    COP_STATE_PENDING = 0, // not evaluated at its next stage yet
+    COP_STATE_ELIMINATED,  // not promoted after its last stage
+    COP_STATE_FINISHED,    // reached the last rung
+    COP_STATE_FAILED       // gave up after the allowed attempts; the reason is stored
+} cop_candidate_state;
+
+const char *cop_candidate_state_name(cop_candidate_state state);
+
+// Stage 0 is the pruned model without training; stage r >= 1 is rung r.
+typedef struct cop_stage_record {
+    int stage;
+    int64_t tokens; // trained, cumulative
+    double seconds; // spent in this stage
+    int attempts;
+    cop_evaluation evaluation; // per held-out sequence; owned
+} cop_stage_record;
+
+typedef struct cop_curve_point {
+    int64_t tokens;
+    double loss; // training loss (mean since the last point)
+} cop_curve_point;
+
+// Opens <directory>/study.db; COP_STORE_OWN creates it. A newer schema version is refused.
+COP_MUST_CHECK cop_status cop_store_open(cop_store **out, const char *directory,
+                                         cop_store_mode mode, cop_error *err);
+void cop_store_destroy(cop_store *store);
+
+// Free-form facts: provenance, hashes, settings. `out` is owned by the caller (cop_free), NULL when absent.
+COP_MUST_CHECK cop_status cop_store_set(cop_store *store, const char *key, const char *value,
+                                        cop_error *err);
+COP_MUST_CHECK cop_status cop_store_get(cop_store *store, const char *key, char **out,
+                                        cop_error *err);
+
+// Adds candidates that are not there yet (by id), in one transaction.
+COP_MUST_CHECK cop_status cop_store_add(cop_store *store, const cop_candidate *candidates,
+                                        int64_t count, cop_error *err);
+COP_MUST_CHECK cop_status cop_store_state(cop_store *store, const char *id,
+                                          cop_candidate_state state, const char *reason,
+                                          cop_error *err);
+
+// Counts an attempt at a stage (before it starts) and returns how many there were with this one.
+COP_MUST_CHECK cop_status cop_store_attempt(cop_store *store, const char *id, int stage,
+                                            int *attempts, cop_error *err);
+// Records a finished stage: figures per sequence and the curve, in one transaction with synchronous=FULL.
+// The last curve points of an interrupted attempt are replaced.
+COP_MUST_CHECK cop_status cop_store_finish_stage(cop_store *store, const char *id,
+                                                 const cop_stage_record *record,
+                                                 const cop_curve_point *curve, int64_t points,
+                                                 cop_error *err);
+// Progress of a running stage, for `status` in another process.
+COP_MUST_CHECK cop_status cop_store_progress(cop_store *store, const char *id, int stage,
+                                             int64_t tokens, double loss, cop_error *err);
+// Records the outcome of a promotion: `decision` e.g. "promoted", "rescued", "eliminated";
+// `probability` of belonging in the top.
+COP_MUST_CHECK cop_status cop_store_promotion(cop_store *store, const char *id, int stage,
+                                              double probability, const char *decision,
+                                              cop_error *err);
+
+#endif
