@@ -12,10 +12,10 @@ struct cop_config_node {
     int column;
     int key_line; // of the key, or of the value where there is none
     int key_column;
-    bool is_plain; // a scalar without quotes
-    char *path;    // owned
-    char *key;     // owned; NULL unless the value of a mapping's key
-    char *text;    // owned; NULL unless a scalar
+    bool is_plain;           // a scalar without quotes
+    char *path;              // owned
+    char *key;               // owned; NULL unless the value of a mapping's key
+    char *text;              // owned; NULL unless a scalar
     cop_config_node **items; // owned; of a list or mapping
     size_t count;
     size_t capacity;

@@ -1,0 +1,42 @@
+# cop_add_layer(<name> SOURCES <file>... [LIBS <target>...])
+# The static library of one layer. Libraries are linked along the arrows of the layers.
+function(cop_add_layer name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBS")
+  if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
+    message(FATAL_ERROR "cop_add_layer(${name} ...): bad arguments: ${arg_UNPARSED_ARGUMENTS}")
+  endif()
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_compile_definitions(${name} PRIVATE COP_BAN_HEAP)
+  target_link_libraries(${name} PUBLIC cop_flags ${arg_LIBS})
+endfunction()
+
+# cop_add_test(<name> <source>... [LIBS <target>...] [LABELS <label>...] [ENVIRONMENT <X=y>...]
+#              [ARGS <argument>...] [TIMEOUT <seconds>])
+# A cmocka executable run by ctest in a fresh-named folder of its own. COP_SOURCE_DIR is the
+# repository. Exit code 77 counts as skipped.
+function(cop_add_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;LIBS;LABELS;ENVIRONMENT;ARGS")
+  add_executable(${name} ${arg_UNPARSED_ARGUMENTS} ${arg_SOURCES})
+  target_compile_definitions(${name} PRIVATE COP_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_link_libraries(${name} PRIVATE cop_test_support ${arg_LIBS})
+  set(folder "${CMAKE_CURRENT_BINARY_DIR}/${name}.run")
+  file(MAKE_DIRECTORY "${folder}")
+  add_test(NAME ${name} COMMAND ${name} ${arg_ARGS} WORKING_DIRECTORY "${folder}")
+  cop_set_test(${name} TIMEOUT "${arg_TIMEOUT}" LABELS ${arg_LABELS} ENVIRONMENT
+               ${arg_ENVIRONMENT})
+endfunction()
+
+# cop_set_test(<name> [TIMEOUT <seconds>] [LABELS <label>...] [ENVIRONMENT <X=y>...])
+# What all tests have in common, for those made with add_test() too. Settings of OpenBLAS that the
+# caller's shell may export do not reach a test.
+function(cop_set_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "LABELS;ENVIRONMENT")
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  set_tests_properties(
+    ${name}
+    PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
+               ENVIRONMENT "${arg_ENVIRONMENT}" ENVIRONMENT_MODIFICATION
+               "OPENBLAS_CORETYPE=unset:;OPENBLAS_L2_SIZE=unset:")
+endfunction()
