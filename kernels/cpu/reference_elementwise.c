@@ -1,0 +1,173 @@
+#include <math.h>
+
+#include "kernels/cpu/reference.h"
+
+static const double SQRT_HALF = 0.70710678118654752440;
+static const double SQRT_2_OVER_PI = 0.79788456080286535588;
+static const double INV_SQRT_2PI = 0.39894228040143267794;
+static const double GELU_CUBIC = 0.044715;
+
+static double activate(cop_activation kind, double x)
+{
+    switch (kind) {
+    case COP_ACTIVATION_SILU: return x / (1.0 + exp(-x));
+    case COP_ACTIVATION_RELU2: return x > 0.0 ? x * x : 0.0;
+    case COP_ACTIVATION_GELU: return 0.5 * x * (1.0 + erf(x * SQRT_HALF));
+    case COP_ACTIVATION_GELU_TANH:
+        return 0.5 * x * (1.0 + tanh(SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x)));
+    }
+    return 0.0;
+}
+
+static double activate_slope(cop_activation kind, double x)
+{
+    switch (kind) {
+    case COP_ACTIVATION_SILU: {
+        const double s = 1.0 / (1.0 + exp(-x));
+        return s * (1.0 + x * (1.0 - s));
+    }
+    case COP_ACTIVATION_RELU2: return x > 0.0 ? 2.0 * x : 0.0;
+    case COP_ACTIVATION_GELU:
+        return 0.5 * (1.0 + erf(x * SQRT_HALF)) + x * INV_SQRT_2PI * exp(-0.5 * x * x);
+    case COP_ACTIVATION_GELU_TANH: {
+        const double t = tanh(SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x));
+        const double inner = SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * x * x);
+        return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner;
+    }
+    }
+    return 0.0;
+}
+
+void cop_reference_activation_forward(const cop_activation_forward_args *args)
+{
+    for (int64_t r = 0; r < args->up.rows; r++) {
+        for (int64_t c = 0; c < args->up.cols; c++) {
+            const double up = cop_get(args->up, r, c);
+            const bool is_gated = cop_has(args->gate);
+            cop_put(args->y, r, c,
+                    is_gated ? activate(args->kind, cop_get(args->gate, r, c)) * up
+                             : activate(args->kind, up));
+        }
+    }
+}
+
+void cop_reference_activation_backward(const cop_activation_backward_args *args)
+{
+    for (int64_t r = 0; r < args->up.rows; r++) {
+        for (int64_t c = 0; c < args->up.cols; c++) {
+            const double up = cop_get(args->up, r, c);
+            const double d_y = cop_get(args->d_y, r, c);
+            if (cop_has(args->gate)) {
+                const double gate = cop_get(args->gate, r, c);
+                cop_put(args->d_gate, r, c, d_y * up * activate_slope(args->kind, gate));
+                cop_put(args->d_up, r, c, d_y * activate(args->kind, gate));
+            } else {
+                cop_put(args->d_up, r, c, d_y * activate_slope(args->kind, up));
+            }
+        }
+    }
+}
+
+void cop_reference_embedding_forward(const cop_embedding_forward_args *args)
+{
+    for (int64_t r = 0; r < args->y.rows; r++) {
+        for (int64_t c = 0; c < args->y.cols; c++) {
+            cop_put(args->y, r, c, cop_get(args->table, args->ids[r], c));
+        }
+    }
+}
+
+void cop_reference_embedding_backward(const cop_embedding_backward_args *args)
+{
+    for (int64_t r = 0; r < args->d_y.rows; r++) {
+        for (int64_t c = 0; c < args->d_y.cols; c++) {
+            const int64_t id = args->ids[r];
+            cop_put(args->d_table, id, c, cop_get(args->d_table, id, c) + cop_get(args->d_y, r, c));
+        }
+    }
+}
+
+void cop_reference_bias_add(const cop_bias_add_args *args)
+{
+    for (int64_t r = 0; r < args->x.rows; r++) {
+        for (int64_t c = 0; c < args->x.cols; c++) {
+            cop_put(args->x, r, c, cop_get(args->x, r, c) + cop_get(args->bias, 0, c));
+        }
+    }
+}
+
+void cop_reference_column_sum(const cop_column_sum_args *args)
+{
+    for (int64_t c = 0; c < args->x.cols; c++) {
+        double sum = cop_get(args->sum, 0, c);
+        for (int64_t r = 0; r < args->x.rows; r++) {
+            sum += cop_get(args->x, r, c);
+        }
+        cop_put(args->sum, 0, c, sum);
+    }
+}
+
+void cop_reference_add(const cop_add_args *args)
+{
+    for (int64_t r = 0; r < args->x.rows; r++) {
+        for (int64_t c = 0; c < args->x.cols; c++) {
+            double y = (double)args->alpha * cop_get(args->x, r, c);
+            if (args->beta != 0.0F) {
+                y += (double)args->beta * cop_get(args->y, r, c);
+            }
+            cop_put(args->y, r, c, y);
+        }
+    }
+}
+
+void cop_reference_convert(const cop_convert_args *args)
+{
+    for (int64_t r = 0; r < args->x.rows; r++) {
+        for (int64_t c = 0; c < args->x.cols; c++) {
+            cop_put(args->y, r, c, cop_get(args->x, r, c));
+        }
+    }
+}
+
+void cop_reference_gather(const cop_gather_args *args)
+{
+    for (int64_t r = 0; r < args->y.rows; r++) {
+        const int64_t row = args->row_index != NULL ? args->row_index[r] : r;
+        for (int64_t c = 0; c < args->y.cols; c++) {
+            const int64_t col = args->col_index != NULL ? args->col_index[c] : c;
+            cop_put(args->y, r, c, cop_get(args->x, row, col));
+        }
+    }
+}
+
+void cop_reference_adamw(const cop_adamw_args *args)
+{
+    const double b1 = (double)args->beta1;
+    const double b2 = (double)args->beta2;
+    const double rate = (double)args->learning_rate;
+    const double correction1 = 1.0 - pow(b1, (double)args->step);
+    const double correction2 = 1.0 - pow(b2, (double)args->step);
+    double clip = 1.0;
+    if (args->norm_squared != NULL && *args->norm_squared > 0.0) {
+        clip = fmin(1.0, (double)args->max_norm / sqrt(*args->norm_squared));
+    }
+    for (int64_t r = 0; r < args->parameter.rows; r++) {
+        for (int64_t c = 0; c < args->parameter.cols; c++) {
+            const double g = cop_get(args->gradient, r, c) * clip;
+            const double m = b1 * cop_get(args->m, r, c) + (1.0 - b1) * g;
+            const double v = b2 * cop_get(args->v, r, c) + (1.0 - b2) * g * g;
+            double p = cop_get(args->parameter, r, c);
+            p -= rate * (m / correction1 / (sqrt(v / correction2) + (double)args->eps) +
+                         (double)args->weight_decay * p);
+            cop_put(args->m, r, c, m);
+            cop_put(args->v, r, c, v);
+            cop_put(args->parameter, r, c, p);
+            if (cop_has(args->working)) {
+                cop_put(args->working, r, c, p);
+            }
+            if (args->zero_gradient) {
+                cop_put(args->gradient, r, c, 0.0);
+            }
+        }
+    }
+}
