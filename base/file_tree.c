@@ -119,11 +119,11 @@ cop_status cop_file_replace_directory(const char *to, const char *from, cop_erro
 {
     cop_status status = COP_OK;
     cop_text aside = {0};
+    const bool is_replaced = cop_file_exists(to);
 
     cop_text_appendf(&aside, "%s.old.%ld", to, (long)getpid());
     COP_TRY(status, cop_text_check(&aside, to, err));
     COP_TRY(status, cop_file_remove_tree(cop_text_view(&aside), err));
-    const bool is_replaced = cop_file_exists(to);
     if (is_replaced && rename(to, cop_text_view(&aside)) != 0) {
         status = fail_with_errno(err, to, "move aside");
         goto done;

@@ -10,7 +10,7 @@
 #include "base/alloc.h"
 
 struct cop_hasher {
-    XXH3_state_t *state; // aligned as xxhash asks, because it is a block of its own
+    XXH3_state_t *state; // from the library: its size is no part of the interface
 };
 
 cop_status cop_hasher_create(cop_hasher **out, cop_error *err)
@@ -20,7 +20,7 @@ cop_status cop_hasher_create(cop_hasher **out, cop_error *err)
     if (hasher == NULL) {
         return COP_FAIL(err, COP_ERR_NOMEM, "hash: out of memory");
     }
-    hasher->state = cop_alloc(1, sizeof *hasher->state);
+    hasher->state = XXH3_createState();
     if (hasher->state == NULL) {
         cop_free(hasher);
         return COP_FAIL(err, COP_ERR_NOMEM, "hash: out of memory");
@@ -33,7 +33,7 @@ cop_status cop_hasher_create(cop_hasher **out, cop_error *err)
 void cop_hasher_destroy(cop_hasher *hasher)
 {
     if (hasher != NULL) {
-        cop_free(hasher->state);
+        (void)XXH3_freeState(hasher->state);
         cop_free(hasher);
     }
 }
