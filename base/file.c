@@ -222,43 +222,21 @@ done:
     return status;
 }
 
-// fsync of the folder that holds `path`: only then is a new name in it safe from a power cut.
-static cop_status sync_parent(const char *path, cop_error *err)
-{
-    const char *name = cop_file_name(path);
-    char *parent = cop_alloc_string(path);
-    if (parent == NULL) {
-        return fail_with_nomem(err, path);
-    }
-    parent[name - path] = '\0';
-    const cop_status status = cop_file_sync(parent[0] != '\0' ? parent : ".", err);
-    cop_free(parent);
-    return status;
-}
-
 cop_status cop_file_writer_commit(cop_file_writer *writer, cop_error *err)
 {
     cop_status status = COP_OK;
     int fd = -1;
     assert(writer->fd >= 0);
     COP_TRY(status, flush(writer, err));
-    if (fsync(writer->fd) != 0) {
-        status = fail_with_errno(err, writer->path, "sync");
-        goto done;
-    }
     fd = writer->fd;
     writer->fd = -1;
     if (close(fd) != 0) {
         status = fail_with_errno(err, writer->path, "close");
         goto done;
     }
-    if (rename(writer->temp_path, writer->path) != 0) {
-        status = fail_with_errno(err, writer->path, "replace");
-        goto done;
-    }
+    COP_TRY(status, cop_file_publish(writer->path, writer->temp_path, err));
     cop_free(writer->temp_path); // it is the file now: nothing is left to remove
     writer->temp_path = NULL;
-    COP_TRY(status, sync_parent(writer->path, err));
 
 done:
     cop_file_writer_release(writer);

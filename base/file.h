@@ -78,6 +78,10 @@ COP_MUST_CHECK cop_status cop_file_remove_tree(const char *path, cop_error *err)
 COP_MUST_CHECK cop_status cop_file_replace_directory(const char *to, const char *from,
                                                      cop_error *err);
 
+// The last step of an atomic write by other means: fsyncs the finished `temp_path`, renames it to
+// `path`, fsyncs the folder. On failure `temp_path` is left for the caller to remove.
+COP_MUST_CHECK cop_status cop_file_publish(const char *path, const char *temp_path, cop_error *err);
+
 // fsync of a file or directory by name.
 COP_MUST_CHECK cop_status cop_file_sync(const char *path, cop_error *err);
 

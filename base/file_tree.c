@@ -102,6 +102,7 @@ cop_status cop_file_remove_tree(const char *path, cop_error *err)
     return COP_OK;
 }
 
+// fsync of the folder that holds `path`: only then is a new name in it safe from a power cut.
 static cop_status sync_parent(const char *path, cop_error *err)
 {
     const char *name = cop_file_name(path);
@@ -142,6 +143,20 @@ cop_status cop_file_replace_directory(const char *to, const char *from, cop_erro
 
 done:
     cop_text_release(&aside);
+    return status;
+}
+
+cop_status cop_file_publish(const char *path, const char *temp_path, cop_error *err)
+{
+    cop_status status = COP_OK;
+    COP_TRY(status, cop_file_sync(temp_path, err));
+    if (rename(temp_path, path) != 0) {
+        status = fail_with_errno(err, path, "replace");
+        goto done;
+    }
+    COP_TRY(status, sync_parent(path, err));
+
+done:
     return status;
 }
 
