@@ -1,0 +1,194 @@
+// What the files of network*.c and optimizer.c share: the layout of parameters, of activations, and
+// the operator calls that double as the planning pass. Nobody else includes this.
+//
+// Parameters lie in one vector: all matrices first, then all vectors (norms and biases), each in
+// canonical order, at multiples of COP_PLACE_ALIGNMENT elements. q, k, v of a layer follow one
+// another without a gap, so do gate and up, and so do their biases: each group is one matmul.
+//
+// Activations lie in one arena, at byte offsets that are fixed at creation for the largest pass. What
+// a layer keeps for its backward pass has an offset of its own; everything else is shared.
+//
+// The planning pass is a forward and a backward pass over a network without memory: every operator
+// is asked whether it supports its arguments and how much scratch it needs, and none is run.
+
+#ifndef COP_MODEL_NETWORK_INTERNAL_H
+#define COP_MODEL_NETWORK_INTERNAL_H
+
+#include "model/network.h"
+
+enum {
+    COP_PLACE_ALIGNMENT = 32, // elements: 64 bytes of bf16
+    COP_SLOT_ALIGNMENT = 64,  // bytes
+    COP_NETWORK_TOKENS_MAX = 1 << 24
+};
+
+// A part of the parameter vector, in elements. rows = 0: absent.
+typedef struct cop_place {
+    int64_t offset;
+    int64_t rows;
+    int64_t cols;
+} cop_place;
+
+// Places all tensors in canonical order into `places` (NULL: only counts). Returns the number of
+// elements incl. padding; *matrix_elements of them belong to matrices.
+int64_t cop_place_parameters(cop_place *places, const cop_arch *arch, int64_t *matrix_elements);
+
+// Byte offset into the arena; COP_NO_SLOT: not kept.
+typedef int64_t cop_slot;
+#define COP_NO_SLOT ((cop_slot)-1)
+
+// What one layer computes.
+typedef struct cop_layer_slots {
+    cop_slot x;            // [n, C] residual stream before the block
+    cop_slot input_normed; // [n, C]
+    cop_slot input_stats;  // [n, 2]
+    cop_slot qkv_out;      // [n, (H + 2K) * D], q and k rotated
+    cop_slot heads_out;    // [n, H * D] attention output
+    cop_slot lse;          // [B * H, T]
+    cop_slot middle;       // [n, C] residual stream between attention and MLP
+    cop_slot post_normed;  // [n, C]
+    cop_slot post_stats;   // [n, 2]
+    cop_slot wide_out;     // [n, 2F] or [n, F]
+    cop_slot neurons;      // [n, F]; none: in the place of `up`
+} cop_layer_slots;
+
+typedef struct cop_network_layer {
+    cop_place input_norm; // [1, C]
+    cop_place input_norm_bias;
+    cop_place qkv; // [(H + 2K) * D, C]
+    cop_place qkv_bias;
+    cop_place o; // [C, H * D]
+    cop_place o_bias;
+    cop_place post_norm; // [1, C]
+    cop_place post_norm_bias;
+    cop_place wide; // [2F, C] gate, then up; without a gate [F, C]
+    cop_place wide_bias;
+    cop_place down; // [C, F]
+    cop_place down_bias;
+    cop_layer_slots slot;
+} cop_network_layer;
+
+struct cop_network {
+    cop_arch arch;
+    cop_network_options options;
+    cop_backend *backend; // borrowed
+    cop_dtype compute;    // matmul operands
+    cop_dtype wide;       // residual stream, statistics, masters, gradients: f32 or f64
+
+    cop_place *places; // [tensors], by canonical index
+    int64_t elements;
+    int64_t matrix_elements;
+    cop_network_layer *layers;
+    cop_place embedding;
+    cop_place head; // the embedding when tied
+    cop_place final_norm;
+    cop_place final_norm_bias;
+
+    cop_slot ids;     // [n] int32
+    cop_slot branch;  // [n, C] output of o or down before it is added
+    cop_slot final_x; // [n, C] what the final norm reads
+    cop_slot final_stats;
+    cop_slot hidden;     // [n, C]
+    cop_slot d_x;        // [n, C] gradient of the residual stream
+    cop_slot d_x_narrow; // [n, C] the same in the compute dtype; bf16 only
+    cop_slot d_branch;   // [n, C]
+    cop_slot d_heads;    // [n, H * D]
+    cop_slot d_qkv;      // [n, (H + 2K) * D]
+    cop_slot cosine;     // [T, R]
+    cop_slot sine;
+
+    uint64_t arena_bytes;
+    uint64_t scratch_bytes;
+    void *working; // [elements] compute dtype
+    void *master;  // [elements] wide dtype; bf16 without training: [elements - matrix_elements]
+    void *gradient;
+    void *arena;
+    void *scratch;
+
+    bool is_planning; // operators only tell their scratch
+    // The last pass, for backward.
+    int64_t batch;
+    int64_t sequence;
+    bool is_kept;
+};
+
+// Assigns the slots and sets arena_bytes.
+void cop_network_layout(cop_network *network);
+
+// --- Views; data = NULL while planning ----------------------------------------------------------
+
+cop_matrix cop_network_slot(const cop_network *network, cop_slot slot, cop_dtype dtype,
+                            int64_t rows, int64_t cols);
+cop_matrix cop_network_weight(const cop_network *network, cop_place place);   // matmul operand
+cop_matrix cop_network_vector(const cop_network *network, cop_place place);   // norms and biases
+cop_matrix cop_network_gradient(const cop_network *network, cop_place place); // absent: no training
+cop_matrix cop_network_master(const cop_network *network, cop_place place);   // absent: none
+
+// Copies master weights [offset, offset + count) to the working ones, where they differ.
+COP_MUST_CHECK cop_status cop_network_publish(cop_network *network, int64_t offset, int64_t count,
+                                              cop_error *err);
+
+// --- Operators on the default stream with the network's scratch memory; args by value -----------
+
+cop_status cop_run_matmul(cop_network *network, cop_matmul_args args, cop_error *err);
+cop_status cop_run_norm_forward(cop_network *network, cop_norm_forward_args args, cop_error *err);
+cop_status cop_run_norm_backward(cop_network *network, cop_norm_backward_args args, cop_error *err);
+cop_status cop_run_rope(cop_network *network, cop_rope_args args, cop_error *err);
+cop_status cop_run_attention_forward(cop_network *network, cop_attention_forward_args args,
+                                     cop_error *err);
+cop_status cop_run_attention_backward(cop_network *network, cop_attention_backward_args args,
+                                      cop_error *err);
+cop_status cop_run_activation_forward(cop_network *network, cop_activation_forward_args args,
+                                      cop_error *err);
+cop_status cop_run_activation_backward(cop_network *network, cop_activation_backward_args args,
+                                       cop_error *err);
+cop_status cop_run_embedding_forward(cop_network *network, cop_embedding_forward_args args,
+                                     cop_error *err);
+cop_status cop_run_embedding_backward(cop_network *network, cop_embedding_backward_args args,
+                                      cop_error *err);
+cop_status cop_run_bias_add(cop_network *network, cop_bias_add_args args, cop_error *err);
+cop_status cop_run_column_sum(cop_network *network, cop_column_sum_args args, cop_error *err);
+cop_status cop_run_sum_squares(cop_network *network, cop_sum_squares_args args, cop_error *err);
+cop_status cop_run_adamw(cop_network *network, cop_adamw_args args, cop_error *err);
+cop_status cop_run_convert(cop_network *network, cop_convert_args args, cop_error *err);
+
+// --- Parts of a forward pass --------------------------------------------------------------------
+
+typedef struct cop_pass {
+    cop_network *network;
+    int64_t batch;
+    int64_t sequence;
+    int64_t tokens; // batch * sequence
+    cop_tap_function tap;
+    void *tap_context;
+    cop_matrix x;      // residual stream, without the branch that is still to be added
+    cop_matrix branch; // [n, C] output of the last block's MLP
+    bool has_branch;
+    int64_t last_layer; // whose output x becomes when the branch is added; -1: none
+} cop_pass;
+
+cop_pass cop_pass_start(cop_network *network, int64_t batch, int64_t sequence);
+
+// The parts of a block that the backward pass repeats.
+COP_MUST_CHECK cop_status cop_pass_norm(cop_pass *pass, cop_place gain, cop_place bias,
+                                        cop_matrix sum, cop_matrix y, cop_matrix stats,
+                                        cop_error *err);
+COP_MUST_CHECK cop_status cop_pass_rope(const cop_pass *pass, int64_t layer, cop_matrix qkv,
+                                        bool inverse, cop_error *err);
+COP_MUST_CHECK cop_status cop_pass_attention(cop_pass *pass, int64_t layer, cop_error *err);
+COP_MUST_CHECK cop_status cop_pass_output(cop_pass *pass, int64_t layer, cop_error *err);
+COP_MUST_CHECK cop_status cop_pass_wide(cop_pass *pass, int64_t layer, cop_error *err);
+COP_MUST_CHECK cop_status cop_pass_activation(cop_pass *pass, int64_t layer, cop_error *err);
+
+// Views of what a layer computes, for the current pass.
+cop_matrix cop_pass_up(const cop_pass *pass, int64_t layer);
+cop_matrix cop_pass_gate(const cop_pass *pass, int64_t layer); // absent without a gate
+cop_matrix cop_pass_neurons(const cop_pass *pass, int64_t layer);
+
+// Runs the whole pass over ids that are on the device already.
+COP_MUST_CHECK cop_status cop_pass_forward(cop_pass *pass, cop_matrix *hidden, cop_error *err);
+COP_MUST_CHECK cop_status cop_pass_backward(cop_network *network, cop_matrix d_hidden,
+                                            cop_gradient_function inject, void *inject_context,
+                                            cop_error *err);
+
+#endif

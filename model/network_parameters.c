@@ -1,0 +1,398 @@
+// Parameters of a network: views, and how they get in and out.
+
+#include <math.h>
+
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "model/network_internal.h"
+
+// Elements converted at a time between the host's and the device's element type.
+enum { CHUNK_ELEMENTS = 1 << 16 };
+
+static void *at_element(void *base, int64_t offset, cop_dtype dtype)
+{
+    return base == NULL ? NULL : (char *)base + offset * (int64_t)cop_dtype_bytes(dtype);
+}
+
+cop_matrix cop_network_slot(const cop_network *network, cop_slot slot, cop_dtype dtype,
+                            int64_t rows, int64_t cols)
+{
+    if (slot == COP_NO_SLOT) {
+        return (cop_matrix){0};
+    }
+    void *data = network->arena == NULL ? NULL : (char *)network->arena + slot;
+    return cop_matrix_dense(data, dtype, rows, cols);
+}
+
+static cop_matrix place_view(void *base, cop_dtype dtype, cop_place place)
+{
+    return place.rows == 0 ? (cop_matrix){0}
+                           : cop_matrix_dense(at_element(base, place.offset, dtype), dtype,
+                                              place.rows, place.cols);
+}
+
+cop_matrix cop_network_weight(const cop_network *network, cop_place place)
+{
+    return place_view(network->working, network->compute, place);
+}
+
+cop_matrix cop_network_master(const cop_network *network, cop_place place)
+{
+    if (network->compute == network->wide) {
+        return place_view(network->working, network->wide, place);
+    }
+    if (network->options.is_training) {
+        return place_view(network->master, network->wide, place);
+    }
+    if (place.offset < network->matrix_elements) {
+        return (cop_matrix){0};
+    }
+    place.offset -= network->matrix_elements;
+    return place_view(network->master, network->wide, place);
+}
+
+cop_matrix cop_network_vector(const cop_network *network, cop_place place)
+{
+    return cop_network_master(network, place);
+}
+
+cop_matrix cop_network_gradient(const cop_network *network, cop_place place)
+{
+    return network->options.is_training ? place_view(network->gradient, network->wide, place)
+                                        : (cop_matrix){0};
+}
+
+static cop_parameter_view view_of(cop_network *network, cop_place place)
+{
+    const bool is_vector = place.offset >= network->matrix_elements;
+    return (cop_parameter_view){.working = is_vector ? cop_network_vector(network, place)
+                                                     : cop_network_weight(network, place),
+                                .master = cop_network_master(network, place),
+                                .gradient = cop_network_gradient(network, place)};
+}
+
+cop_parameter_view cop_network_parameter(cop_network *network, int64_t index)
+{
+    return view_of(network, network->places[index]);
+}
+
+cop_parameter_view cop_network_all_parameters(cop_network *network)
+{
+    const cop_place all = {.offset = 0, .rows = 1, .cols = network->elements};
+    return view_of(network, all);
+}
+
+cop_parameter_view cop_network_head(cop_network *network)
+{
+    return view_of(network, network->head);
+}
+
+cop_status cop_network_publish(cop_network *network, int64_t offset, int64_t count, cop_error *err)
+{
+    if (network->compute == network->wide) {
+        return COP_OK;
+    }
+    const cop_place part = {.offset = offset, .rows = 1, .cols = count};
+    const cop_convert_args args = {.x = cop_network_master(network, part),
+                                   .y = cop_network_weight(network, part)};
+    return cop_run_convert(network, args, err);
+}
+
+static bool is_convertible(cop_dtype dtype)
+{
+    return dtype == COP_F32 || dtype == COP_F64 || dtype == COP_BF16 || dtype == COP_F16;
+}
+
+static cop_status check_index(const cop_network *network, int64_t index, cop_error *err)
+{
+    const int64_t count = cop_arch_tensor_count(&network->arch);
+    if (index < 0 || index >= count) {
+        return COP_FAIL(err, COP_ERR_SHAPE, "network: tensor index is %lld (allowed: 0..%lld)",
+                        (long long)index, (long long)count - 1);
+    }
+    return COP_OK;
+}
+
+// Where a parameter is written first: the master, or the working copy when there is no master.
+static cop_matrix primary(cop_network *network, cop_place place)
+{
+    const cop_matrix master = cop_network_master(network, place);
+    return master.rows > 0 ? master : cop_network_weight(network, place);
+}
+
+static cop_status put_elements(cop_network *network, cop_matrix to, cop_dtype dtype,
+                               const void *data, cop_error *err)
+{
+    cop_status status = COP_OK;
+    const int64_t count = to.rows * to.cols;
+    const size_t to_bytes = cop_dtype_bytes(to.dtype);
+    char *chunk = cop_alloc(CHUNK_ELEMENTS, to_bytes);
+    if (chunk == NULL) {
+        COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to copy a tensor"));
+    }
+    for (int64_t done = 0; done < count; done += CHUNK_ELEMENTS) {
+        const int64_t left = count - done;
+        const size_t now = (size_t)(left < CHUNK_ELEMENTS ? left : CHUNK_ELEMENTS);
+        cop_dtype_convert(chunk, to.dtype,
+                          (const char *)data + (size_t)done * cop_dtype_bytes(dtype), dtype, now);
+        COP_TRY(status, cop_backend_to_device(network->backend, NULL,
+                                              (char *)to.data + (size_t)done * to_bytes, chunk,
+                                              now * to_bytes, err));
+        COP_TRY(status, cop_backend_synchronize(network->backend, NULL, err));
+    }
+
+done:
+    cop_free(chunk);
+    return status;
+}
+
+static cop_status get_elements(cop_network *network, cop_matrix from, cop_dtype dtype, void *data,
+                               cop_error *err)
+{
+    cop_status status = COP_OK;
+    const int64_t count = from.rows * from.cols;
+    const size_t from_bytes = cop_dtype_bytes(from.dtype);
+    char *chunk = cop_alloc(CHUNK_ELEMENTS, from_bytes);
+    if (chunk == NULL) {
+        COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to copy a tensor"));
+    }
+    for (int64_t done = 0; done < count; done += CHUNK_ELEMENTS) {
+        const int64_t left = count - done;
+        const size_t now = (size_t)(left < CHUNK_ELEMENTS ? left : CHUNK_ELEMENTS);
+        COP_TRY(status, cop_backend_to_host(network->backend, NULL, chunk,
+                                            (const char *)from.data + (size_t)done * from_bytes,
+                                            now * from_bytes, err));
+        COP_TRY(status, cop_backend_synchronize(network->backend, NULL, err));
+        cop_dtype_convert((char *)data + (size_t)done * cop_dtype_bytes(dtype), dtype, chunk,
+                          from.dtype, now);
+    }
+
+done:
+    cop_free(chunk);
+    return status;
+}
+
+static cop_status put_parameter(void *context, int64_t index, cop_dtype dtype, const void *data,
+                                cop_error *err)
+{
+    cop_status status = COP_OK;
+    cop_network *network = context;
+    cop_place place;
+
+    COP_TRY(status, check_index(network, index, err));
+    if (!is_convertible(dtype)) {
+        return COP_FAIL(err, COP_ERR_UNSUPPORTED,
+                        "network: element type of %s is %s (allowed: f32, f64, bf16, f16)",
+                        cop_arch_tensor(&network->arch, index).name, cop_dtype_name(dtype));
+    }
+    place = network->places[index];
+    COP_TRY(status, put_elements(network, primary(network, place), dtype, data, err));
+    if (cop_network_master(network, place).rows > 0) {
+        COP_TRY(status, cop_network_publish(network, place.offset, place.rows * place.cols, err));
+    }
+
+done:
+    return status;
+}
+
+cop_tensor_sink cop_network_sink(cop_network *network)
+{
+    return (cop_tensor_sink){.context = network, .put = put_parameter};
+}
+
+static bool is_same_arch(const cop_arch *a, const cop_arch *b)
+{
+    bool is_same = a->family == b->family && a->vocab == b->vocab && a->hidden == b->hidden &&
+                   a->head_dim == b->head_dim && a->layers == b->layers && a->norm == b->norm &&
+                   a->activation == b->activation && a->is_gated == b->is_gated &&
+                   a->is_tied == b->is_tied && a->attention_bias == b->attention_bias &&
+                   a->mlp_bias == b->mlp_bias;
+    for (int64_t i = 0; is_same && i < a->layers; i++) {
+        is_same = a->layer[i].heads == b->layer[i].heads &&
+                  a->layer[i].kv_heads == b->layer[i].kv_heads &&
+                  a->layer[i].ffn == b->layer[i].ffn;
+    }
+    return is_same;
+}
+
+// Reads a tensor where the device's memory is the host's without a copy in between.
+static cop_status load_tensor(cop_network *network, const cop_checkpoint *checkpoint, int64_t index,
+                              bool is_host_memory, cop_error *err)
+{
+    cop_status status = COP_OK;
+    const cop_place place = network->places[index];
+    const cop_matrix to = primary(network, place);
+    const size_t elements = (size_t)(place.rows * place.cols);
+    void *staging = NULL;
+    if (is_host_memory) {
+        COP_TRY(status, cop_checkpoint_read(checkpoint, index, to.dtype, to.data, err));
+    } else {
+        staging = cop_alloc(elements, cop_dtype_bytes(to.dtype));
+        if (staging == NULL) {
+            COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to load %s",
+                                     cop_arch_tensor(&network->arch, index).name));
+        }
+        COP_TRY(status, cop_checkpoint_read(checkpoint, index, to.dtype, staging, err));
+        COP_TRY(status, cop_backend_to_device(network->backend, NULL, to.data, staging,
+                                              elements * cop_dtype_bytes(to.dtype), err));
+        COP_TRY(status, cop_backend_synchronize(network->backend, NULL, err));
+    }
+    if (cop_network_master(network, place).rows > 0) {
+        COP_TRY(status, cop_network_publish(network, place.offset, (int64_t)elements, err));
+    }
+
+done:
+    cop_free(staging);
+    return status;
+}
+
+cop_status cop_network_load(cop_network *network, const cop_checkpoint *checkpoint, cop_error *err)
+{
+    cop_status status = COP_OK;
+    const cop_arch *stored = cop_checkpoint_arch(checkpoint);
+    const int64_t count = cop_arch_tensor_count(&network->arch);
+    cop_device_info info;
+
+    if (!is_same_arch(&network->arch, stored)) {
+        char wanted[COP_ARCH_TEXT_BYTES];
+        char found[COP_ARCH_TEXT_BYTES];
+        return COP_FAIL(err, COP_ERR_SHAPE, "%s: architecture is %s (allowed: %s)",
+                        cop_checkpoint_path(checkpoint), cop_arch_text(found, stored),
+                        cop_arch_text(wanted, &network->arch));
+    }
+    COP_TRY(status, cop_backend_info(network->backend, &info, err));
+    for (int64_t i = 0; i < count; i++) {
+        COP_TRY(status, load_tensor(network, checkpoint, i, info.is_host_memory, err));
+    }
+
+done:
+    return status;
+}
+
+static double init_deviation(const cop_arch *arch, cop_role role)
+{
+    const bool is_into_residual = role == COP_ROLE_O || role == COP_ROLE_DOWN;
+    return arch->initializer_range / (is_into_residual ? sqrt(2.0 * (double)arch->layers) : 1.0);
+}
+
+// The weight of a norm is what makes its gain one.
+static float norm_unit(const cop_arch *arch)
+{
+    return arch->norm == COP_NORM_LAYER_1P ? 0.0F : 1.0F;
+}
+
+static cop_status init_tensor(cop_network *network, uint64_t seed, int64_t index, cop_error *err)
+{
+    cop_status status = COP_OK;
+    const cop_tensor_spec spec = cop_arch_tensor(&network->arch, index);
+    const int64_t count = spec.shape[0] * spec.shape[1];
+    cop_rng *rng = NULL;
+    float *values = cop_alloc((size_t)count, sizeof *values);
+    if (values == NULL) {
+        COP_TRY(status,
+                COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to initialize %s", spec.name));
+    }
+    if (spec.rank == 2) {
+        const double deviation = init_deviation(&network->arch, spec.role);
+        COP_TRY(status, cop_rng_create(&rng, seed, COP_RNG_INIT, (uint64_t)index, err));
+        for (int64_t i = 0; i < count; i++) {
+            values[i] = (float)(deviation * cop_rng_normal(rng));
+        }
+    } else if (spec.role == COP_ROLE_INPUT_NORM || spec.role == COP_ROLE_POST_NORM ||
+               spec.role == COP_ROLE_FINAL_NORM) {
+        for (int64_t i = 0; i < count; i++) {
+            values[i] = norm_unit(&network->arch);
+        }
+    }
+    COP_TRY(status, put_parameter(network, index, COP_F32, values, err));
+
+done:
+    cop_rng_destroy(rng);
+    cop_free(values);
+    return status;
+}
+
+cop_status cop_network_init(cop_network *network, uint64_t seed, cop_error *err)
+{
+    cop_status status = COP_OK;
+    const int64_t count = cop_arch_tensor_count(&network->arch);
+    for (int64_t i = 0; i < count; i++) {
+        COP_TRY(status, init_tensor(network, seed, i, err));
+    }
+
+done:
+    return status;
+}
+
+static cop_status check_readable(const cop_network *network, int64_t index, cop_dtype dtype,
+                                 cop_error *err)
+{
+    if (dtype != COP_F32 && dtype != COP_F64) {
+        return COP_FAIL(err, COP_ERR_UNSUPPORTED,
+                        "network: element type to read is %s (allowed: f32, f64)",
+                        cop_dtype_name(dtype));
+    }
+    return check_index(network, index, err);
+}
+
+cop_status cop_network_read(cop_network *network, int64_t index, cop_dtype dtype, void *data,
+                            cop_error *err)
+{
+    cop_status status = COP_OK;
+    COP_TRY(status, check_readable(network, index, dtype, err));
+    COP_TRY(status,
+            get_elements(network, primary(network, network->places[index]), dtype, data, err));
+
+done:
+    return status;
+}
+
+cop_status cop_network_read_gradient(cop_network *network, int64_t index, cop_dtype dtype,
+                                     void *data, cop_error *err)
+{
+    cop_status status = COP_OK;
+    COP_TRY(status, check_readable(network, index, dtype, err));
+    if (!network->options.is_training) {
+        return COP_FAIL(err, COP_ERR_UNSUPPORTED,
+                        "network: there are no gradients (allowed: training networks)");
+    }
+    COP_TRY(status, get_elements(network, cop_network_gradient(network, network->places[index]),
+                                 dtype, data, err));
+
+done:
+    return status;
+}
+
+cop_status cop_network_save(cop_network *network, cop_tensor_sink sink, cop_error *err)
+{
+    cop_status status = COP_OK;
+    const int64_t count = cop_arch_tensor_count(&network->arch);
+    float *values = NULL;
+    int64_t largest = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t elements = network->places[i].rows * network->places[i].cols;
+        largest = elements > largest ? elements : largest;
+    }
+    values = cop_alloc((size_t)largest, sizeof *values);
+    if (values == NULL) {
+        COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to save tensors"));
+    }
+    for (int64_t i = 0; i < count; i++) {
+        COP_TRY(status, cop_network_read(network, i, COP_F32, values, err));
+        COP_TRY(status, sink.put(sink.context, i, COP_F32, values, err));
+    }
+
+done:
+    cop_free(values);
+    return status;
+}
+
+cop_status cop_network_zero_gradients(cop_network *network, cop_error *err)
+{
+    if (!network->options.is_training) {
+        return COP_FAIL(err, COP_ERR_UNSUPPORTED,
+                        "network: there are no gradients (allowed: training networks)");
+    }
+    return cop_backend_zero(network->backend, NULL, network->gradient,
+                            (uint64_t)network->elements * cop_dtype_bytes(network->wide), err);
+}
