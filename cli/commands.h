@@ -1,0 +1,7 @@
+// The commands of the program: name, and one line of help. Each is `int cop_cmd_<name>(int argc,
+// char **argv)` in cmd_<name>.c, with argv[0] = "coppice <name>". Included several times, with
+// COP_COMMAND defined differently.
+
+// clang-format off
+COP_COMMAND(doctor, "devices, libraries, precision paths and limits: what a bug report needs")
+// clang-format on
