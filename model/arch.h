@@ -87,7 +87,7 @@ COP_MUST_CHECK cop_status cop_arch_check(const cop_arch *arch, const char *name,
 
 // Short text for people and logs: "llama 8L 256h 8/2 heads of 32 ffn 1024 vocab 256".
 // `out` has COP_ARCH_TEXT_BYTES bytes and is returned.
-enum { COP_ARCH_TEXT_BYTES = 160 };
+enum { COP_ARCH_TEXT_BYTES = 256 };
 
 char *cop_arch_text(char *out, const cop_arch *arch);
 

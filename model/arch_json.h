@@ -23,4 +23,9 @@ COP_MUST_CHECK cop_status cop_arch_from_json(cop_arch *out, const json_t *config
 COP_MUST_CHECK cop_status cop_arch_to_json(json_t **out, const cop_arch *arch, const json_t *base,
                                            const char *dtype_name, cop_error *err);
 
+// False for shapes that only some releases of `transformers` load: LlamaConfig of release 5 wants
+// hidden_size to be a multiple of num_attention_heads, though head_dim is given. They are written
+// all the same.
+bool cop_arch_is_portable(const cop_arch *arch);
+
 #endif

@@ -19,7 +19,7 @@ typedef struct cop_cost {
     double flops_per_token;
 } cop_cost;
 
-// batch, sequence >= 1. Pure arithmetic; thread-safe.
+// batch, sequence >= 1. Pure arithmetic; thread-safe. Byte counts beyond int64 are INT64_MAX.
 cop_cost cop_cost_of(const cop_arch *arch, int64_t batch, int64_t sequence, cop_dtype weights,
                      cop_dtype kv);
 

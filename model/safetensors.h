@@ -36,9 +36,13 @@ int64_t cop_safetensors_find(const cop_safetensors *file, const char *name);    
 const char *cop_safetensors_metadata(const cop_safetensors *file, const char *key); // or NULL
 // Tells the system the tensor's pages are not needed any more.
 void cop_safetensors_forget(const cop_safetensors *file, int64_t index);
+// The same for bytes [offset, offset + bytes) of the tensor: a large one is read in pieces.
+void cop_safetensors_forget_range(const cop_safetensors *file, int64_t index, uint64_t offset,
+                                  uint64_t bytes);
 
-// Writing: all entries are declared first (their `data` is ignored), then the data follows in the
-// order of declaration. The file appears at commit.
+// Writing: all entries are declared first (their `data` is ignored). The data follows in the order of
+// declaration, in pieces of any size (put), or piece by piece at any place (put_at); not both. The
+// file appears at commit, which fails when bytes are missing.
 typedef struct cop_safetensors_writer cop_safetensors_writer;
 COP_MUST_CHECK cop_status
 cop_safetensors_writer_create(cop_safetensors_writer **out, const char *path,
@@ -48,6 +52,12 @@ cop_safetensors_writer_create(cop_safetensors_writer **out, const char *path,
 COP_MUST_CHECK cop_status cop_safetensors_writer_put(cop_safetensors_writer *writer,
                                                      const void *data, uint64_t bytes,
                                                      cop_error *err);
+// Writes bytes [offset, offset + bytes) of the tensor declared as number `index`. Each byte must be
+// written exactly once.
+COP_MUST_CHECK cop_status cop_safetensors_writer_put_at(cop_safetensors_writer *writer,
+                                                        int64_t index, uint64_t offset,
+                                                        const void *data, uint64_t bytes,
+                                                        cop_error *err);
 COP_MUST_CHECK cop_status cop_safetensors_writer_commit(cop_safetensors_writer *writer,
                                                         cop_error *err);
 void cop_safetensors_writer_destroy(cop_safetensors_writer *writer);

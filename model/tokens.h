@@ -57,7 +57,8 @@ COP_MUST_CHECK cop_status cop_sampler_create(cop_sampler **out, const cop_tokens
                                              int64_t sequence, uint64_t seed, bool is_shuffled,
                                              cop_error *err); // tokens borrowed
 void cop_sampler_destroy(cop_sampler *sampler);
-int64_t cop_sampler_windows(const cop_sampler *sampler); // per epoch, at least 1
+int64_t cop_sampler_windows(const cop_sampler *sampler);  // per epoch, at least 1
+int64_t cop_sampler_sequence(const cop_sampler *sampler); // T
 // Fills inputs [count, T] and targets [count, T] for sequence numbers first … first + count - 1.
 // `targets` may be NULL. COP_ERR_NOMEM when a new epoch's order cannot be made.
 COP_MUST_CHECK cop_status cop_sampler_fill(cop_sampler *sampler, int64_t first, int64_t count,
