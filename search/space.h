@@ -25,7 +25,7 @@ enum { COP_BOUNDS = 8 };
 typedef struct cop_space_report {
     int64_t size;
     int64_t invalid;    // no architecture
-    int64_t duplicates; // equal to an earlier point
+    int64_t duplicates; // feasible, but equal to an earlier point (rounded ffn_ratio)
     int64_t feasible;
     int bounds;
 

@@ -1,9 +1,11 @@
 // study.yaml, read strictly: every key, its unit, bounds and default is one row of the table in
-// study_file.c, from which configs/README.md is checked.
+// study_keys.c, with which a test compares configs/README.md.
 
 #ifndef COP_SEARCH_STUDY_FILE_H
 #define COP_SEARCH_STUDY_FILE_H
 
+#include "base/config.h"
+#include "base/text.h"
 #include "distill/trainer.h"
 #include "prune/select.h"
 #include "search/candidate.h"
@@ -17,10 +19,19 @@ typedef enum cop_objective {
     COP_OBJECTIVE_FLOPS
 } cop_objective;
 
-// Values of one axis, ascending or as written; count 0: the teacher's value.
+typedef enum cop_probe_loss { COP_PROBE_KL = 0, COP_PROBE_CE, COP_PROBE_MIXED } cop_probe_loss;
+
+const char *cop_objective_name(cop_objective objective); // "loss", "params", "memory_bytes" …
+
+// Values of one axis, in the order they are written; count 0 and divisor 0: the teacher's value.
+// {divisor, max_cut} depends on the teacher and is resolved by the space: all multiples of divisor
+// from teacher * (1 - max_cut) to the teacher's size, ascending.
 typedef struct cop_axis_values {
     double *value; // owned by the study file
     int64_t count;
+    int64_t divisor; // 0: the values are those above
+    double max_cut;
+    const cop_config_node *node; // where it is written, for messages; NULL when absent
 } cop_axis_values;
 
 typedef struct cop_bound {
@@ -58,21 +69,25 @@ typedef struct cop_study_file {
     uint64_t seed;
 
     int rungs;
-    int64_t rung_tokens[COP_STUDY_RUNGS_MAX]; // cumulative tokens at the end of each rung, rising
+    int64_t rung_tokens[COP_STUDY_RUNGS_MAX]; // cumulative, rising, rounded up to whole steps
     double keep;                              // share promoted from rung to rung, (0, 1]
     int64_t keep_pruned;    // candidates entering rung 1 after the pruned-loss stage; 0: all
     double rescue;          // share of the promoted that is drawn by lot from the rest, default 0.1
     bool stop_when_stable;  // stop raising fidelity when the ranking is stable (search.md 5.4)
-    int64_t probe_sequence; // T
+    int64_t probe_sequence; // T, of probes and of the held-out sequences
     int64_t batch_tokens;   // per optimizer step
     int64_t micro_batch;    // sequences per pass; 0: chosen by memory
     cop_precision precision;
-    bool precision_is_auto;
+    bool precision_is_auto; // bf16 where the device has fast bf16 matmuls, f32 otherwise
     cop_recompute recompute;
-    cop_trainer_options trainer; // loss, learning rate, schedule; batch etc. filled from the above
+    cop_probe_loss probe_loss;
+    cop_trainer_options trainer; // complete but for the micro-batch when that is 0
     cop_select_options select;   // order, aggregation, depth, carry
-    uint64_t
-        teacher_cache_bytes; // disk allowed for the teacher cache; above it the teacher runs online
+    // Disk allowed for the teacher's states of training text; above it the teacher runs online.
+    uint64_t teacher_cache_bytes;
+    double checkpoint_seconds; // a running probe is saved at least this often
+
+    cop_config *document; // owned; what the nodes above point into
 } cop_study_file;
 
 // Reads and checks a file. Errors carry file:line:column and the key. `needs_data`: teacher weights and data
@@ -84,5 +99,29 @@ COP_MUST_CHECK cop_status cop_study_file_parse(cop_study_file *out, const char *
                                                const char *text, size_t bytes, bool needs_data,
                                                cop_error *err);
 void cop_study_file_release(cop_study_file *study);
+
+// "<path of the study file without .yaml or .yml>.study": the study directory when none is named.
+// Owned by the caller (cop_free); NULL when memory is exhausted.
+char *cop_study_file_directory(const char *path);
+
+// --- The table of keys --------------------------------------------------------------------------
+
+// One key as users see it; configs/README.md has one row for each.
+typedef struct cop_study_key {
+    const char *path; // "budget.params.max"
+    const char *type; // "integer", "number", "choice" …
+    const char *unit; // "" : none
+    char range[96];
+    const char *fallback; // the default, "required", or "none"
+    const char *help;
+} cop_study_key;
+
+size_t cop_study_key_count(void);
+cop_study_key cop_study_key_at(size_t index);
+
+// Canonical text of a key's value in a study, defaults filled in: equal text, equal meaning. false for
+// keys that do not change a study's results (paths, whose content is hashed instead, and limits of
+// disk and time). With it a study directory tells which key of another study differs.
+bool cop_study_key_value(const cop_study_file *study, size_t index, cop_text *out);
 
 #endif

@@ -1,0 +1,201 @@
+// Walks over the whole grid and applies the budget. Costs are computed in closed form for each
+// point; an architecture is made for none of them.
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "search/space_internal.h"
+
+typedef struct scan {
+    const cop_space *space;
+    cop_space_report *report;
+    cop_candidate *found; // owned until handed over
+    int64_t count;
+    int64_t capacity;
+} scan;
+
+static double metric_of(const cop_cost *cost, cop_space_metric metric)
+{
+    switch (metric) {
+    case COP_SPACE_PARAMS: return (double)cost->params;
+    case COP_SPACE_PARAMS_NON_EMBEDDING: return (double)cost->params_non_embedding;
+    case COP_SPACE_MEMORY_BYTES: return (double)cost->total_bytes;
+    case COP_SPACE_FLOPS_PER_TOKEN: return cost->flops_per_token;
+    case COP_SPACE_METRIC_COUNT: break;
+    }
+    return 0.0;
+}
+
+static const char *metric_name(cop_space_metric metric)
+{
+    static const char *const names[] = {"params", "params_non_embedding", "memory_bytes",
+                                        "flops_per_token"};
+    return names[metric];
+}
+
+// Applies all bounds and keeps the books; true when the point meets them.
+static bool check_budget(scan *s, const cop_cost *cost)
+{
+    const cop_space *space = s->space;
+    int violated = 0;
+    int last = -1;
+
+    for (int i = 0; i < space->bounds; i++) {
+        const cop_space_bound *bound = &space->bound[i];
+        const double value = metric_of(cost, bound->metric);
+        if (bound->is_min ? value >= bound->limit : value <= bound->limit) {
+            continue;
+        }
+        violated++;
+        last = i;
+        s->report->bound[i].excluded++;
+        double *nearest = &s->report->bound[i].nearest;
+        if (!(fabs(value - bound->limit) >= fabs(*nearest - bound->limit))) {
+            *nearest = value;
+        }
+    }
+    if (violated == 1) {
+        s->report->bound[last].only++;
+    }
+    return violated == 0;
+}
+
+// Rounded ratios may meet: the first of them stands for all.
+static bool is_duplicate(const cop_space *space, int64_t ffn, int64_t hidden, int64_t width)
+{
+    for (int64_t i = 0; space->ratio != NULL && i < ffn; i++) {
+        if (cop_space_ffn(space, i, hidden) == width) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static cop_status keep(scan *s, const cop_space_point *point, int64_t index, cop_error *err)
+{
+    if (s->count == s->capacity) {
+        const int64_t capacity = s->capacity == 0 ? 64 : 2 * s->capacity;
+        cop_candidate *found = cop_realloc(s->found, (size_t)capacity, sizeof *found);
+        if (found == NULL) {
+            return COP_FAIL(err, COP_ERR_NOMEM,
+                            "%s: out of memory for %" PRId64
+                            " feasible candidates (allowed: a tighter budget, or a smaller grid)",
+                            s->space->path, capacity);
+        }
+        s->found = found;
+        s->capacity = capacity;
+    }
+    cop_space_fill(s->space, point, index, &s->found[s->count++]);
+    return COP_OK;
+}
+
+// All ffn and hidden values at given layers, heads and kv_heads; `first` is the first point's index.
+static cop_status scan_plane(scan *s, cop_space_point point, int64_t first, cop_error *err)
+{
+    const cop_space *space = s->space;
+    const int64_t ffns = space->count[COP_SPACE_FFN];
+    const int64_t hiddens = space->count[COP_SPACE_HIDDEN];
+
+    if (!cop_space_heads_fit(space, point.heads, point.kv_heads)) {
+        s->report->invalid += ffns * hiddens;
+        return COP_OK;
+    }
+    for (int64_t f = 0; f < ffns; f++) {
+        for (int64_t c = 0; c < hiddens; c++) {
+            point.ffn = cop_space_ffn(space, f, c);
+            point.hidden = space->value[COP_SPACE_HIDDEN][c];
+            if (point.ffn > space->block.ffn) {
+                s->report->invalid++;
+                continue;
+            }
+            const cop_cost cost = cop_space_cost(space, &point);
+            if (!check_budget(s, &cost)) {
+                continue;
+            }
+            if (is_duplicate(space, f, c, point.ffn)) {
+                s->report->duplicates++;
+                continue;
+            }
+            const cop_status status = keep(s, &point, first + f * hiddens + c, err);
+            if (status != COP_OK) {
+                return status;
+            }
+        }
+    }
+    return COP_OK;
+}
+
+static cop_status fail_with_nothing(const cop_space *space, const cop_space_report *report,
+                                    cop_error *err)
+{
+    cop_text text = {0};
+
+    for (int i = 0; i < report->bounds; i++) {
+        if (report->bound[i].excluded > 0) {
+            cop_text_appendf(&text, "%s%s excludes %" PRId64 ", alone %" PRId64 " (nearest %.10g)",
+                             text.length > 0 ? "; " : "", report->bound[i].text,
+                             report->bound[i].excluded, report->bound[i].only,
+                             report->bound[i].nearest);
+        }
+    }
+    if (report->invalid > 0) {
+        cop_text_appendf(&text, "%s%" PRId64 " are no architecture the teacher can be cut to",
+                         text.length > 0 ? "; " : "", report->invalid);
+    }
+    const cop_status status =
+        COP_FAIL(err, COP_ERR_CONFIG, "%s: budget: none of %" PRId64 " grid points is feasible: %s",
+                 space->path, report->size, cop_text_view(&text));
+    cop_text_release(&text);
+    return status;
+}
+
+static void start_report(cop_space_report *report, const cop_space *space)
+{
+    *report = (cop_space_report){.size = space->size, .bounds = space->bounds};
+    for (int i = 0; i < space->bounds; i++) {
+        const cop_space_bound *bound = &space->bound[i];
+        snprintf(report->bound[i].text, sizeof report->bound[i].text, "%s %s %.10g",
+                 metric_name(bound->metric), bound->is_min ? ">=" : "<=", bound->limit);
+        report->bound[i].nearest = (double)NAN;
+    }
+}
+
+cop_status cop_space_feasible(cop_candidate **out, int64_t *count, cop_space_report *report,
+                              const cop_space *space, cop_error *err)
+{
+    cop_status status = COP_OK;
+    scan s = {.space = space, .report = report};
+    const int64_t *layers = space->value[COP_SPACE_LAYERS];
+    const int64_t *heads = space->value[COP_SPACE_HEADS];
+    const int64_t *kv_heads = space->value[COP_SPACE_KV_HEADS];
+    const int64_t plane = space->count[COP_SPACE_FFN] * space->count[COP_SPACE_HIDDEN];
+    int64_t first = 0;
+
+    *out = NULL;
+    *count = 0;
+    start_report(report, space);
+    for (int64_t l = 0; l < space->count[COP_SPACE_LAYERS]; l++) {
+        for (int64_t h = 0; h < space->count[COP_SPACE_HEADS]; h++) {
+            for (int64_t k = 0; k < space->count[COP_SPACE_KV_HEADS]; k++) {
+                const cop_space_point point = {
+                    .layers = layers[l], .heads = heads[h], .kv_heads = kv_heads[k]};
+                COP_TRY(status, scan_plane(&s, point, first, err));
+                first += plane;
+            }
+        }
+    }
+    report->feasible = s.count;
+    if (s.count == 0) {
+        status = fail_with_nothing(space, report, err);
+        goto done;
+    }
+    *out = s.found;
+    *count = s.count;
+    s.found = NULL;
+
+done:
+    cop_free(s.found);
+    return status;
+}
