@@ -99,11 +99,6 @@ int64_t cop_sampler_sequence(const cop_sampler *sampler)
     return sampler->sequence;
 }
 
-int64_t cop_sampler_sequence(const cop_sampler *sampler)
-{
-    return sampler->sequence;
-}
-
 cop_hash cop_sampler_hash(const cop_sampler *sampler)
 {
     return sampler->hash;
