@@ -323,7 +323,8 @@ static cop_safetensors_entry entry_of(const cop_checkpoint *checkpoint, int64_t 
     return cop_safetensors_at(checkpoint->shards[at.shard].file, at.entry);
 }
 
-static void forget(const cop_checkpoint *checkpoint, int64_t index, uint64_t offset, uint64_t bytes)
+void cop_checkpoint_forget(const cop_checkpoint *checkpoint, int64_t index, uint64_t offset,
+                           uint64_t bytes)
 {
     const place at = checkpoint->places[index];
     cop_safetensors_forget_range(checkpoint->shards[at.shard].file, at.entry, offset, bytes);
@@ -385,7 +386,7 @@ cop_status cop_checkpoint_read(const cop_checkpoint *checkpoint, int64_t index, 
         } else {
             convert_unaligned(to, dtype, from, entry.dtype, bytes / from_bytes);
         }
-        forget(checkpoint, index, at, bytes);
+        cop_checkpoint_forget(checkpoint, index, at, bytes);
     }
     return COP_OK;
 }
@@ -439,7 +440,7 @@ cop_status cop_checkpoint_hash(const cop_checkpoint *checkpoint, cop_hash *out, 
             const size_t bytes =
                 entry.bytes - at < PIECE_BYTES ? (size_t)(entry.bytes - at) : (size_t)PIECE_BYTES;
             cop_hasher_add_bytes(hasher, (const unsigned char *)entry.data + at, bytes);
-            forget(checkpoint, i, at, bytes);
+            cop_checkpoint_forget(checkpoint, i, at, bytes);
         }
     }
     checkpoint->hash->value = cop_hasher_value(hasher);

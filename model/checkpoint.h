@@ -18,6 +18,9 @@ typedef struct cop_tensor_sink {
     void *context;
     cop_status (*put)(void *context, int64_t index, cop_dtype dtype, const void *data,
                       cop_error *err);
+    // The same in pieces, rows from the first to the last without a gap; NULL: whole tensors only.
+    cop_status (*put_rows)(void *context, int64_t index, cop_dtype dtype, int64_t first_row,
+                           int64_t rows, const void *data, cop_error *err);
 } cop_tensor_sink;
 
 // Opens a directory; checks config.json, every safetensors header (sizes, overlaps, ranges), and
@@ -40,13 +43,17 @@ const void *cop_checkpoint_view(const cop_checkpoint *checkpoint, int64_t index,
 COP_MUST_CHECK cop_status cop_checkpoint_read(const cop_checkpoint *checkpoint, int64_t index,
                                               cop_dtype dtype, void *data, cop_error *err);
 
+// Tells the system that bytes [offset, offset + bytes) of a viewed tensor are not needed any more.
+void cop_checkpoint_forget(const cop_checkpoint *checkpoint, int64_t index, uint64_t offset,
+                           uint64_t bytes);
+
 // Hash of architecture and all weights (content, independent of sharding). Reads everything once;
 // cached in memory.
 COP_MUST_CHECK cop_status cop_checkpoint_hash(const cop_checkpoint *checkpoint, cop_hash *out,
                                               cop_error *err);
 
 typedef struct cop_checkpoint_options {
-    cop_dtype dtype;      // stored element type: f32 or bf16
+    cop_dtype dtype;      // stored element type: f32, bf16 or f16
     uint64_t shard_bytes; // start a new shard above this; 0: 5 GB
     const char *base; // directory whose config keys and tokenizer files are carried over, or NULL
     bool force;       // replace an existing output

@@ -26,7 +26,7 @@ typedef struct out_shard {
 typedef struct out_place {
     int64_t shard;
     int64_t entry;
-    bool is_written;
+    int64_t rows_written;
 } out_place;
 
 struct cop_checkpoint_writer {
@@ -49,7 +49,7 @@ static cop_status fail_memory(const char *path, cop_error *err)
 
 static const char *torch_dtype(cop_dtype dtype)
 {
-    return dtype == COP_BF16 ? "bfloat16" : "float32";
+    return dtype == COP_BF16 ? "bfloat16" : dtype == COP_F16 ? "float16" : "float32";
 }
 
 static uint64_t tensor_bytes(const cop_checkpoint_writer *writer, const cop_tensor_spec *spec)
@@ -257,8 +257,8 @@ done:
 static cop_status check_options(const char *directory, const cop_checkpoint_options *options,
                                 cop_error *err)
 {
-    if (options->dtype != COP_F32 && options->dtype != COP_BF16) {
-        return COP_FAIL(err, COP_ERR_CONFIG, "%s: element type is %s (allowed: f32, bf16)",
+    if (options->dtype != COP_F32 && options->dtype != COP_BF16 && options->dtype != COP_F16) {
+        return COP_FAIL(err, COP_ERR_CONFIG, "%s: element type is %s (allowed: f32, bf16, f16)",
                         directory, cop_dtype_name(options->dtype));
     }
     return cop_file_check_absent(directory, options->force, err);
@@ -377,7 +377,7 @@ void cop_checkpoint_writer_destroy(cop_checkpoint_writer *writer)
 // --- Data ---------------------------------------------------------------------------------------
 
 static cop_status put_converted(cop_checkpoint_writer *writer, int64_t index, cop_dtype dtype,
-                                const void *data, uint64_t elements, cop_error *err)
+                                uint64_t begin, const void *data, uint64_t elements, cop_error *err)
 {
     const out_place *to = &writer->places[index];
     const size_t from_bytes = cop_dtype_bytes(dtype);
@@ -390,7 +390,7 @@ static cop_status put_converted(cop_checkpoint_writer *writer, int64_t index, co
         cop_dtype_convert(writer->buffer, writer->dtype,
                           (const unsigned char *)data + first * from_bytes, dtype, piece);
         COP_TRY(status, cop_safetensors_writer_put_at(writer->shards[to->shard].file, to->entry,
-                                                      first * to_bytes, writer->buffer,
+                                                      (begin + first) * to_bytes, writer->buffer,
                                                       piece * to_bytes, err));
     }
 
@@ -398,19 +398,21 @@ done:
     return status;
 }
 
-cop_status cop_checkpoint_writer_put(cop_checkpoint_writer *writer, int64_t index, cop_dtype dtype,
-                                     const void *data, cop_error *err)
+static cop_status put_rows(cop_checkpoint_writer *writer, int64_t index, cop_dtype dtype,
+                           int64_t first_row, int64_t rows, const void *data, cop_error *err)
 {
     cop_status status = COP_OK;
-
-    if (index < 0 || index >= writer->tensor_count) {
-        return COP_FAIL(err, COP_ERR_SHAPE, "%s: tensor %" PRId64 " (allowed: 0..%" PRId64 ")",
-                        writer->path, index, writer->tensor_count - 1);
-    }
     const cop_tensor_spec spec = cop_arch_tensor(&writer->arch, index);
-    const out_place *to = &writer->places[index];
-    if (to->is_written) {
+    out_place *to = &writer->places[index];
+
+    if (to->rows_written >= spec.shape[0]) {
         return COP_FAIL(err, COP_ERR_SHAPE, "%s: %s: was written already", writer->path, spec.name);
+    }
+    if (first_row != to->rows_written || rows < 1 || rows > spec.shape[0] - first_row) {
+        return COP_FAIL(err, COP_ERR_SHAPE,
+                        "%s: %s: %" PRId64 " rows from row %" PRId64 " (allowed: from row %" PRId64
+                        ", up to row %" PRId64 ")",
+                        writer->path, spec.name, rows, first_row, to->rows_written, spec.shape[0]);
     }
     if (dtype != COP_F32 && dtype != COP_BF16 && dtype != COP_F64 && dtype != COP_F16) {
         return COP_FAIL(err, COP_ERR_SHAPE,
@@ -418,14 +420,39 @@ cop_status cop_checkpoint_writer_put(cop_checkpoint_writer *writer, int64_t inde
                         "f16)",
                         writer->path, spec.name, cop_dtype_name(dtype));
     }
-    const uint64_t elements = (uint64_t)spec.shape[0] * (uint64_t)spec.shape[1];
+    const uint64_t begin = (uint64_t)first_row * (uint64_t)spec.shape[1];
+    const uint64_t elements = (uint64_t)rows * (uint64_t)spec.shape[1];
+    const size_t element_bytes = cop_dtype_bytes(dtype);
     if (dtype == writer->dtype) {
-        status = cop_safetensors_writer_put_at(writer->shards[to->shard].file, to->entry, 0, data,
-                                               elements * cop_dtype_bytes(dtype), err);
+        status = cop_safetensors_writer_put_at(writer->shards[to->shard].file, to->entry,
+                                               begin * element_bytes, data,
+                                               elements * element_bytes, err);
     } else {
-        status = put_converted(writer, index, dtype, data, elements, err);
+        status = put_converted(writer, index, dtype, begin, data, elements, err);
     }
-    writer->places[index].is_written = status == COP_OK;
+    if (status == COP_OK) {
+        to->rows_written += rows;
+    }
+    return status;
+}
+
+static cop_status check_index(const cop_checkpoint_writer *writer, int64_t index, cop_error *err)
+{
+    if (index < 0 || index >= writer->tensor_count) {
+        return COP_FAIL(err, COP_ERR_SHAPE, "%s: tensor %" PRId64 " (allowed: 0..%" PRId64 ")",
+                        writer->path, index, writer->tensor_count - 1);
+    }
+    return COP_OK;
+}
+
+cop_status cop_checkpoint_writer_put(cop_checkpoint_writer *writer, int64_t index, cop_dtype dtype,
+                                     const void *data, cop_error *err)
+{
+    cop_status status = check_index(writer, index, err);
+    if (status == COP_OK) {
+        const int64_t rows = cop_arch_tensor(&writer->arch, index).shape[0];
+        status = put_rows(writer, index, dtype, 0, rows, data, err);
+    }
     return status;
 }
 
@@ -435,9 +462,16 @@ static cop_status sink_put(void *context, int64_t index, cop_dtype dtype, const 
     return cop_checkpoint_writer_put(context, index, dtype, data, err);
 }
 
+static cop_status sink_put_rows(void *context, int64_t index, cop_dtype dtype, int64_t first_row,
+                                int64_t rows, const void *data, cop_error *err)
+{
+    const cop_status status = check_index(context, index, err);
+    return status != COP_OK ? status : put_rows(context, index, dtype, first_row, rows, data, err);
+}
+
 cop_tensor_sink cop_checkpoint_writer_sink(cop_checkpoint_writer *writer)
 {
-    return (cop_tensor_sink){.context = writer, .put = sink_put};
+    return (cop_tensor_sink){.context = writer, .put = sink_put, .put_rows = sink_put_rows};
 }
 
 cop_status cop_checkpoint_writer_file(cop_checkpoint_writer *writer, const char *name,
@@ -467,8 +501,8 @@ cop_status cop_checkpoint_writer_commit(cop_checkpoint_writer *writer, cop_error
     cop_status status = COP_OK;
 
     for (int64_t i = 0; i < writer->tensor_count; i++) {
-        if (!writer->places[i].is_written) {
-            const cop_tensor_spec spec = cop_arch_tensor(&writer->arch, i);
+        const cop_tensor_spec spec = cop_arch_tensor(&writer->arch, i);
+        if (writer->places[i].rows_written < spec.shape[0]) {
             return COP_FAIL(err, COP_ERR_SHAPE, "%s: %s: was never written", writer->path,
                             spec.name);
         }
