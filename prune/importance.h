@@ -37,6 +37,7 @@ typedef struct cop_importance_settings {
     int64_t sequence;     // tokens of each
     bool with_perplexity; // leave-one-out perplexity: layers / 2 more forward passes
     cop_precision precision;
+    int64_t batch; // sequences of one pass; 0: chosen by cop_importance_batch(). Not in the key.
 } cop_importance_settings;
 
 #define COP_IMPORTANCE_SETTINGS_DEFAULT                                                            \
@@ -44,12 +45,30 @@ typedef struct cop_importance_settings {
         .samples = 1024, .sequence = 4096, .with_perplexity = true, .precision = COP_PRECISION_F32 \
     }
 
+// Sequences that will be used: `settings->samples`, or all windows of the file when it has fewer. They
+// are windows [w*T, w*T + T] with w = floor(i * windows / samples): spread evenly over the file.
+int64_t cop_importance_samples(const cop_tokens *tokens, const cop_importance_settings *settings);
+
+// Sequences of one pass: `settings->batch`, or as many as make about 4096 tokens.
+int64_t cop_importance_batch(const cop_importance_settings *settings);
+
+// Adds to a plan what cop_importance_measure() allocates beside the network, whose `batch` and
+// `sequence` are meant.
+COP_MUST_CHECK cop_status cop_importance_plan(cop_plan *plan, const cop_arch *arch,
+                                              const cop_importance_settings *settings,
+                                              cop_backend *backend, cop_error *err);
+
 // Scores of one teacher. Rows of layers with fewer units than the widest are padded with NaN.
 typedef struct cop_importance cop_importance;
 
 // Runs the calibration pass: one forward pass for everything but perplexity. `network` is the teacher,
 // inference only, with room for at least one sequence; several sequences per pass are used when
-// its batch allows; the result does not depend on the batch.
+// its batch allows. Every sequence is summed by itself and sequences are folded in their order, in
+// f64: the result does not depend on the batch, as long as the backend's operators give a row the
+// same bits whatever rows are beside it (the reference does; matmul libraries may round the last
+// bits of an f32 differently).
+// COP_ERR_CONFIG: samples or sequence out of range, or the network's precision is not the one of the
+// settings. COP_ERR_FORMAT: fewer than sequence + 1 tokens. COP_ERR_DEVICE: a score is not finite.
 COP_MUST_CHECK cop_status cop_importance_measure(cop_importance **out, cop_network *network,
                                                  const cop_tokens *tokens,
                                                  const cop_importance_settings *settings,
@@ -95,5 +114,7 @@ const double *cop_importance_neurons(const cop_importance *importance, int aggre
 const double *cop_importance_channels(const cop_importance *importance, int aggregate);
 const double *cop_importance_block_influence(const cop_importance *importance);
 const double *cop_importance_perplexity(const cop_importance *importance); // NULL: not measured
+// Perplexity of the whole teacher on the calibration sequences; NaN when not measured.
+double cop_importance_teacher_perplexity(const cop_importance *importance);
 
 #endif

@@ -43,6 +43,11 @@ typedef struct cop_select_options {
         .aggregate = COP_AGGREGATE_DEFAULT \
     }
 
+// Ranking: from the highest score to the lowest; among equal scores the lower index counts as more
+// important. COP_ORDER_REVERSED reads the same ranking backwards; COP_ORDER_RANDOM is a permutation
+// drawn from (seed, COP_RNG_RANKING, axis and layer), so that a smaller cut keeps a subset of what a
+// larger one keeps. Contiguous depth ranks the runs instead; on a tie the later run is dropped.
+
 // For each unit of the smaller model the index of the teacher's unit. Kept units stay in the teacher's
 // order, so that pruning nothing is the identity.
 typedef struct cop_selection cop_selection;
@@ -63,5 +68,14 @@ const int32_t *cop_selection_hidden(const cop_selection *selection);        // [
 const int32_t *cop_selection_heads(const cop_selection *selection, int64_t layer);    // [heads]
 const int32_t *cop_selection_kv_heads(const cop_selection *selection, int64_t layer); // [kv_heads]
 const int32_t *cop_selection_ffn(const cop_selection *selection, int64_t layer);      // [ffn]
+
+// Head residual carry-over. For each kept head the teacher's pruned head that it is paired with, or -1;
+// NULL when carry is off. With L heads in a teacher's group, ranked 1 (best) to L, and K kept, head i is
+// paired with head 2K - i + 1: usable for i in [2K - L + 1, K], which is L - K pairs, K with K + 1
+// and 2K - L + 1 with L. (The paper prints the range from 2K - L, whose partner L + 1 does not
+// exist.) It takes K >= L / 2; less is COP_ERR_CONFIG. The paper's sign gives 2 * kept - pruned, the
+// sign of LaCo, which it calls itself an analogue of, gives the pruned head's weights back.
+cop_carry cop_selection_carry(const cop_selection *selection);
+const int32_t *cop_selection_partners(const cop_selection *selection, int64_t layer); // [heads]
 
 #endif
