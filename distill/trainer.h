@@ -3,13 +3,20 @@
 //
 //     loss = ce_weight * CE + kl_weight * τ² KL(teacher ‖ student) + α * state losses
 // Forward KL over the full vocabulary is the default (arXiv 2407.14679, section 3: logits alone, τ = 1).
-// State losses compare embedding and block outputs with the teacher's through one learned linear map
-// (student width -> teacher width); α = L_logits / L_states, recomputed each step as the paper does,
-// or a constant.
+// State losses compare embedding and block outputs with the teacher's, normalized, through one learned
+// linear map (student width -> teacher width); distill/state_losses.h has the formula. α is a constant,
+// or L_logits / L_states as in the paper: each step takes the values of the step before it (the first
+// one those of a forward pass over its own batch), so that nothing waits for the device within a step
+// and a step does not depend on the size of its passes. L_logits is the KL term, or cross-entropy when
+// that has no weight.
+//
+// A step does not depend on micro_batch but for rounding: gradients are accumulated in f32 and scaled by
+// the tokens of the whole step.
 
 #ifndef COP_DISTILL_TRAINER_H
 #define COP_DISTILL_TRAINER_H
 
+#include "base/hash.h"
 #include "distill/schedule.h"
 #include "distill/teacher_cache.h"
 #include "model/optimizer.h"
@@ -36,8 +43,10 @@ typedef struct cop_trainer_options {
     uint64_t seed;
     cop_schedule schedule;
     cop_optimizer_options optimizer;
+    cop_hash inputs; // of what else the run depends on (teacher, initial weights); may stay zero
 } cop_trainer_options;
 
+// KL alone, τ = 1, one sequence of 512 per step, 100 steps of cosine from 1e-4 to 1e-5.
 cop_trainer_options cop_trainer_options_default(void);
 
 typedef struct cop_trainer_step {
@@ -64,7 +73,10 @@ COP_MUST_CHECK cop_status cop_trainer_plan(cop_plan *plan, const cop_arch *arch,
                                            const cop_arch *teacher, // NULL: none
                                            cop_backend *backend, cop_error *err);
 
-// All borrowed. `teacher` NULL: cross-entropy alone. `teacher_model` is needed for state losses only.
+// All borrowed. `teacher` NULL: cross-entropy alone, whatever the weights say. `teacher_model` is needed
+// for state losses only, which run its network on each batch and leave teacher->states alone. The
+// student is a training network for passes of micro_batch x sequence. COP_ERR_CONFIG or
+// COP_ERR_SHAPE: options that do not fit together, by name.
 COP_MUST_CHECK cop_status cop_trainer_create(cop_trainer **out, cop_network *student,
                                              cop_sampler *sampler, const cop_teacher *teacher,
                                              cop_teacher_model *teacher_model,
@@ -73,17 +85,22 @@ void cop_trainer_destroy(cop_trainer *trainer);
 
 int64_t cop_trainer_steps(const cop_trainer *trainer); // done so far
 
-// Runs until `until_step` steps are done. A loss that is not finite stops with COP_ERR_DEVICE naming the
-// step, the loss and the learning rate.
+// Runs until `until_step` steps are done. A loss or gradient that is not finite stops with
+// COP_ERR_DEVICE naming the step, the loss and the learning rate; the weights are then spoilt, and
+// cop_trainer_save() refuses, so that the last saved state stays.
 COP_MUST_CHECK cop_status cop_trainer_run(cop_trainer *trainer, int64_t until_step,
                                           cop_trainer_hook hook, void *context, cop_error *err);
 
-// The whole state (weights, moments, projection, step) in one directory, atomically replaced:
-// `training.safetensors` and `training.json`. Loading it into a trainer made with the same options
-// continues bit for bit; other options (batches, seed, architecture) are refused by name.
+// The whole state in one directory: `training-<step>.safetensors` (weights, moments), with state losses
+// `projection-<step>.safetensors`, and `training.json`, which is replaced last and names the step: whoever
+// is interrupted finds the older state whole. Loading it into a trainer made with the same options
+// continues bit for bit; other options (batches, seed, schedule, architecture …; not micro_batch) are
+// refused by name.
 COP_MUST_CHECK cop_status cop_trainer_save(cop_trainer *trainer, const char *directory,
                                            cop_error *err);
 COP_MUST_CHECK cop_status cop_trainer_load(cop_trainer *trainer, const char *directory,
                                            cop_error *err);
+// Whether a saved state lies there.
+bool cop_trainer_has_state(const char *directory);
 
 #endif

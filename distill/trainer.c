@@ -1,0 +1,263 @@
+#include "distill/trainer.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+#include "base/clock.h"
+#include "distill/teacher_internal.h"
+#include "distill/trainer_internal.h"
+#include "model/cost.h"
+
+// Rows [row, row + rows) of the step: one pass.
+typedef struct batch_pass {
+    int64_t first; // sequence number
+    int64_t count; // sequences
+    int64_t row;
+    int64_t rows;
+} batch_pass;
+
+static bool is_dynamic(const cop_trainer *trainer)
+{
+    return trainer->states != NULL && trainer->options.state_alpha == 0.0;
+}
+
+static double alpha_of(const cop_trainer *trainer)
+{
+    if (trainer->states == NULL || !is_dynamic(trainer)) {
+        return trainer->options.state_alpha;
+    }
+    return trainer->last_states > 0.0 ? trainer->last_logits / trainer->last_states : 0.0;
+}
+
+static cop_status fill_batch(cop_trainer *trainer, const batch_pass *pass, cop_error *err)
+{
+    cop_status status = cop_sampler_fill(trainer->sampler, pass->first, pass->count,
+                                         trainer->inputs, trainer->targets, err);
+    if (status == COP_OK) {
+        status = cop_backend_to_device(cop_network_backend(trainer->student), NULL,
+                                       trainer->buffers.targets, trainer->targets,
+                                       (uint64_t)pass->rows * sizeof *trainer->targets, err);
+    }
+    return status;
+}
+
+// The teacher's final states of the batch; with state losses its network runs, watched.
+static cop_status run_teacher(cop_trainer *trainer, const batch_pass *pass, cop_error *err)
+{
+    const cop_forward_options options = {
+        .ids = trainer->inputs,
+        .batch = pass->count,
+        .sequence = trainer->options.sequence,
+        .tap = cop_state_losses_teacher_tap,
+        .tap_context = trainer->states,
+    };
+    cop_status status = COP_OK;
+    cop_matrix hidden = {0};
+
+    if (trainer->states != NULL) {
+        cop_network *network = NULL;
+        COP_TRY(status, cop_teacher_model_network(trainer->teacher_model, &network, err));
+        COP_TRY(status, cop_network_forward(network, &options, &hidden, err));
+    } else if (trainer->has_kl) {
+        const cop_state_source *source = &trainer->teacher.states;
+        COP_TRY(status, source->states(source->context, pass->first, pass->count, &hidden, err));
+    }
+    if (trainer->has_kl) {
+        trainer->buffers.teacher_hidden = hidden;
+    }
+
+done:
+    return status;
+}
+
+static cop_status run_student(cop_trainer *trainer, const batch_pass *pass, bool keep,
+                              cop_error *err)
+{
+    const cop_forward_options options = {
+        .ids = trainer->inputs,
+        .batch = pass->count,
+        .sequence = trainer->options.sequence,
+        .keep = keep,
+        .tap = trainer->states != NULL ? cop_state_losses_student_tap : NULL,
+        .tap_context = trainer->states,
+    };
+    return cop_network_forward(trainer->student, &options, &trainer->buffers.hidden, err);
+}
+
+// Forward pass, losses and, when `keep`, gradients.
+static cop_status run_pass(cop_trainer *trainer, const batch_pass *pass, double alpha, bool keep,
+                           cop_error *err)
+{
+    cop_trainer_buffers *buffers = &trainer->buffers;
+    const cop_ops *ops = buffers->backend->ops;
+    const cop_gradient_function inject = trainer->states != NULL ? cop_state_losses_inject : NULL;
+    cop_head_loss_args args;
+    cop_status status = COP_OK;
+
+    if (trainer->states != NULL) {
+        cop_state_losses_begin(trainer->states, pass->rows, pass->row,
+                               (float)(alpha / (double)buffers->tokens));
+    }
+    COP_TRY(status, fill_batch(trainer, pass, err));
+    COP_TRY(status, run_teacher(trainer, pass, err));
+    COP_TRY(status, run_student(trainer, pass, keep, err));
+    args = cop_trainer_head_args(buffers, &trainer->options, pass->row, pass->rows, keep);
+    COP_TRY(status, ops->head_loss(buffers->backend, NULL, &args, err));
+    if (keep) {
+        COP_TRY(status, cop_network_backward(trainer->student, args.d_hidden, inject,
+                                             trainer->states, err));
+    } else if (trainer->states != NULL) {
+        COP_TRY(status, cop_state_losses_measure(trainer->states, err));
+    }
+
+done:
+    return status;
+}
+
+static cop_status run_passes(cop_trainer *trainer, double alpha, bool keep, cop_error *err)
+{
+    const cop_trainer_options *options = &trainer->options;
+    const int64_t first = options->first_sequence + trainer->steps * options->batch;
+    cop_status status = COP_OK;
+
+    for (int64_t at = 0; status == COP_OK && at < options->batch; at += options->micro_batch) {
+        const batch_pass pass = {
+            .first = first + at,
+            .count = options->micro_batch,
+            .row = at * options->sequence,
+            .rows = options->micro_batch * options->sequence,
+        };
+        status = run_pass(trainer, &pass, alpha, keep, err);
+    }
+    return status;
+}
+
+// Mean of a row of losses. Waits for the device.
+static cop_status mean_of(cop_trainer *trainer, cop_matrix losses, double *out, cop_error *err)
+{
+    cop_backend *backend = trainer->buffers.backend;
+    const int64_t count = losses.cols;
+    cop_status status = COP_OK;
+    double sum = 0.0;
+
+    COP_TRY(status, cop_backend_to_host(backend, NULL, trainer->rows, losses.data,
+                                        (uint64_t)count * cop_dtype_bytes(losses.dtype), err));
+    COP_TRY(status, cop_backend_synchronize(backend, NULL, err));
+    for (int64_t i = 0; i < count; i++) {
+        sum += losses.dtype == COP_F64 ? ((const double *)trainer->rows)[i]
+                                       : (double)((const float *)trainer->rows)[i];
+    }
+    *out = sum / (double)count;
+
+done:
+    return status;
+}
+
+// Fills the losses of the passes that were just run.
+static cop_status collect(cop_trainer *trainer, double alpha, cop_trainer_step *out, cop_error *err)
+{
+    const cop_trainer_options *options = &trainer->options;
+    cop_status status = COP_OK;
+
+    out->kl = NAN;
+    out->state_loss = NAN;
+    COP_TRY(status, mean_of(trainer, trainer->buffers.cross_entropy, &out->cross_entropy, err));
+    out->loss = options->ce_weight * out->cross_entropy;
+    if (trainer->has_kl) {
+        COP_TRY(status, mean_of(trainer, trainer->buffers.kl, &out->kl, err));
+        const double scale = options->kl_weight * options->temperature * options->temperature;
+        trainer->last_logits = scale * out->kl;
+        out->loss += scale * out->kl;
+    } else {
+        trainer->last_logits = out->loss;
+    }
+    if (trainer->states != NULL) {
+        COP_TRY(status, cop_state_losses_value(trainer->states, &out->state_loss, err));
+        trainer->last_states = out->state_loss;
+        out->loss += alpha * out->state_loss;
+    }
+
+done:
+    return status;
+}
+
+static double step_flops(const cop_trainer *trainer)
+{
+    const int64_t sequence = trainer->options.sequence;
+    double flops = cop_cost_train_flops(cop_network_arch(trainer->student), sequence);
+    if (trainer->has_kl) {
+        flops += 2.0 * (double)trainer->teacher.head.rows * (double)trainer->teacher.head.cols;
+    }
+    if (trainer->states != NULL) { // a forward pass is a third; its LM head is counted above
+        const cop_arch *teacher = cop_checkpoint_arch(trainer->teacher_model->checkpoint);
+        flops += cop_cost_train_flops(teacher, sequence) / 3.0 -
+                 2.0 * (double)teacher->vocab * (double)teacher->hidden;
+    }
+    return flops * (double)trainer->buffers.tokens;
+}
+
+static cop_status check_finite(cop_trainer *trainer, const cop_trainer_step *step, cop_error *err)
+{
+    if (isfinite(step->loss) && isfinite(step->gradient_norm)) {
+        return COP_OK;
+    }
+    trainer->is_spoilt = true;
+    return COP_FAIL(err, COP_ERR_DEVICE,
+                    "training: step %" PRId64
+                    ": loss is %g, gradient norm %g, learning rate %g (allowed: finite numbers; a "
+                    "smaller learning rate or a longer warm-up helps)",
+                    step->step, step->loss, step->gradient_norm, step->learning_rate);
+}
+
+static cop_status run_step(cop_trainer *trainer, cop_trainer_step *out, cop_error *err)
+{
+    const double start = cop_clock_seconds();
+    cop_status status = COP_OK;
+    double alpha = 0.0;
+
+    *out = (cop_trainer_step){
+        .step = trainer->steps + 1,
+        .learning_rate = cop_schedule_rate(&trainer->options.schedule, trainer->steps),
+        .flops = step_flops(trainer),
+    };
+    if (is_dynamic(trainer) && isnan(trainer->last_states)) {
+        COP_TRY(status, run_passes(trainer, 0.0, false, err));
+        COP_TRY(status, collect(trainer, 0.0, out, err));
+    }
+    alpha = alpha_of(trainer);
+    COP_TRY(status, run_passes(trainer, alpha, true, err));
+    COP_TRY(status, cop_optimizer_step(trainer->optimizer, out->learning_rate, err));
+    if (trainer->states != NULL) {
+        COP_TRY(status, cop_state_losses_update(trainer->states, out->learning_rate, err));
+    }
+    COP_TRY(status, collect(trainer, alpha, out, err));
+    COP_TRY(status, cop_optimizer_norm(trainer->optimizer, &out->gradient_norm, err));
+    out->seconds = cop_clock_seconds() - start;
+    COP_TRY(status, check_finite(trainer, out, err));
+    trainer->steps++;
+
+done:
+    // A step that failed half way has gradients, or weights, of its own.
+    trainer->is_spoilt = trainer->is_spoilt || status != COP_OK;
+    return status;
+}
+
+cop_status cop_trainer_run(cop_trainer *trainer, int64_t until_step, cop_trainer_hook hook,
+                           void *context, cop_error *err)
+{
+    cop_status status = COP_OK;
+
+    if (trainer->is_spoilt) {
+        return COP_FAIL(err, COP_ERR_DEVICE,
+                        "training: step %" PRId64 " failed before (allowed: a state from disk)",
+                        trainer->steps + 1);
+    }
+    while (status == COP_OK && trainer->steps < until_step) {
+        cop_trainer_step step;
+        status = run_step(trainer, &step, err);
+        if (status == COP_OK && hook != NULL) {
+            status = hook(context, &step, err);
+        }
+    }
+    return status;
+}

@@ -1,0 +1,65 @@
+// What the files of the trainer share. Nobody outside distill/ includes this.
+
+#ifndef COP_DISTILL_TRAINER_INTERNAL_H
+#define COP_DISTILL_TRAINER_INTERNAL_H
+
+#include "distill/state_losses.h"
+#include "distill/trainer.h"
+
+// Sizes and device memory of a trainer's passes through the LM head. T tokens per sequence,
+// n = micro_batch * T rows per pass, N = batch * T rows per step.
+typedef struct cop_trainer_buffers {
+    cop_backend *backend; // borrowed
+    cop_dtype wide;       // f32, or f64
+    int64_t tokens_pass;  // n
+    int64_t tokens;       // N
+    cop_matrix hidden;    // [n, C], [V, C] …: sizes and types; the data belongs to others
+    cop_matrix head;
+    cop_matrix head_gradient;
+    cop_matrix teacher_hidden; // absent: no KL
+    cop_matrix teacher_head;
+
+    void *memory;             // one device block; what follows lies in it
+    int32_t *targets;         // [n]
+    cop_matrix d_hidden;      // [n, C]
+    cop_matrix cross_entropy; // [1, N]
+    cop_matrix kl;            // [1, N] or absent
+    void *scratch;
+} cop_trainer_buffers;
+
+struct cop_trainer {
+    cop_network *student;             // borrowed
+    cop_sampler *sampler;             // borrowed
+    cop_teacher teacher;              // a copy; has_kl says whether it is used
+    cop_teacher_model *teacher_model; // borrowed; NULL without state losses
+    cop_trainer_options options;
+    bool has_kl;
+    cop_optimizer *optimizer;
+    cop_state_losses *states; // NULL: none
+    cop_trainer_buffers buffers;
+    int32_t *inputs;    // [n] host
+    int32_t *targets;   // [n] host
+    void *rows;         // [N] host, losses
+    int64_t steps;      // done
+    double last_logits; // losses of the last step, for alpha
+    double last_states; // NaN: no step yet
+    bool is_spoilt;     // a loss was not finite
+};
+
+// The buffers of a trainer with these options, sizes only.
+cop_trainer_buffers cop_trainer_buffers_of(const cop_arch *student, cop_precision precision,
+                                           const cop_trainer_options *options,
+                                           const cop_arch *teacher, cop_backend *backend);
+// Places everything in a block at `base`; NULL: returns its size only.
+uint64_t cop_trainer_buffers_lay_out(cop_trainer_buffers *buffers, char *base);
+// The head's operator over the first `rows` rows of a pass that are rows `row` … of the step.
+cop_head_loss_args cop_trainer_head_args(const cop_trainer_buffers *buffers,
+                                         const cop_trainer_options *options, int64_t row,
+                                         int64_t rows, bool with_gradient);
+
+// Options with what `teacher` NULL means for the weights.
+cop_trainer_options cop_trainer_effective(const cop_trainer_options *options, bool has_teacher);
+cop_state_losses_options cop_trainer_state_options(const cop_trainer_options *options,
+                                                   cop_precision precision);
+
+#endif
