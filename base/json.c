@@ -6,9 +6,14 @@
 #include "base/file.h"
 #include "base/text.h"
 
+// jansson calls exhausted memory a syntax error in most places: the allocator knows better.
+static _Thread_local bool has_exhausted_memory;
+
 static void *allocate(size_t bytes)
 {
-    return cop_alloc(bytes, 1);
+    void *memory = cop_alloc(bytes, 1);
+    has_exhausted_memory = has_exhausted_memory || memory == NULL;
+    return memory;
 }
 
 // Before main(), so that no value is ever allocated one way and released the other.
@@ -35,11 +40,12 @@ cop_status cop_json_parse(json_t **out, const char *name, const char *text, size
                           cop_error *err)
 {
     json_error_t reason;
+    has_exhausted_memory = false;
     *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &reason);
     if (*out != NULL) {
         return COP_OK;
     }
-    if (json_error_code(&reason) == json_error_out_of_memory) {
+    if (has_exhausted_memory || json_error_code(&reason) == json_error_out_of_memory) {
         return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory while reading JSON", name);
     }
     return COP_FAIL(err, COP_ERR_FORMAT, "%s:%d:%d: %s", name, reason.line, reason.column,
