@@ -41,6 +41,10 @@ COP_MUST_CHECK cop_status cop_store_open(cop_store **out, const char *directory,
                                          cop_store_mode mode, cop_error *err);
 void cop_store_destroy(cop_store *store);
 
+// Is some process running the study at this moment? `out` receives who, e.g. "process 123 on host since
+// 2025-01-31T12:00:00Z" (cut to `bytes`), or "". Needs no open store.
+bool cop_store_owner(const char *directory, char *out, size_t bytes);
+
 // Free-form facts: provenance, hashes, settings. `out` is owned by the caller (cop_free), NULL when absent.
 COP_MUST_CHECK cop_status cop_store_set(cop_store *store, const char *key, const char *value,
                                         cop_error *err);
@@ -58,12 +62,16 @@ COP_MUST_CHECK cop_status cop_store_state(cop_store *store, const char *id,
 COP_MUST_CHECK cop_status cop_store_attempt(cop_store *store, const char *id, int stage,
                                             int *attempts, cop_error *err);
 // Records a finished stage: figures per sequence and the curve, in one transaction with synchronous=FULL.
-// The last curve points of an interrupted attempt are replaced.
+// `curve` holds points of this stage in ascending tokens. Points already stored from curve[0].tokens on
+// (an interrupted attempt's) are replaced, earlier ones stay; with 0 points those that
+// cop_store_progress() left up to record->tokens stay. At least one sequence.
 COP_MUST_CHECK cop_status cop_store_finish_stage(cop_store *store, const char *id,
                                                  const cop_stage_record *record,
                                                  const cop_curve_point *curve, int64_t points,
                                                  cop_error *err);
-// Progress of a running stage, for `status` in another process.
+// Progress of a running stage, for `status` in another process. A finite loss becomes a point of the
+// curve (later ones of an interrupted attempt are dropped), so call it at steps that do not depend on the
+// clock: the curve of an interrupted probe is then that of an uninterrupted one.
 COP_MUST_CHECK cop_status cop_store_progress(cop_store *store, const char *id, int stage,
                                              int64_t tokens, double loss, cop_error *err);
 // Records the outcome of a promotion: `decision` e.g. "promoted", "rescued", "eliminated";

@@ -1,0 +1,29 @@
+// What ranking, agreement and pick share: the figures of one stage.
+
+#ifndef COP_SEARCH_RANKING_INTERNAL_H
+#define COP_SEARCH_RANKING_INTERNAL_H
+
+#include "search/ranking.h"
+#include "search/resample.h"
+
+// Per-sequence figures of all candidates that finished a stage. Borrowed from the snapshot.
+typedef struct cop_stage_figures {
+    int stage;
+    int64_t count;
+    int64_t sequences;
+    bool has_teacher;    // every candidate has KL: loss is KL, else cross-entropy
+    int64_t *candidate;  // [count] indices into the snapshot, owned
+    const double **loss; // [count] of [sequences], owned array of borrowed arrays
+} cop_stage_figures;
+
+// COP_ERR_SHAPE when two candidates were judged on different numbers of sequences.
+COP_MUST_CHECK cop_status cop_stage_figures_create(cop_stage_figures *out,
+                                                   const cop_snapshot *snapshot, int stage,
+                                                   cop_error *err);
+void cop_stage_figures_release(cop_stage_figures *figures);
+
+// Difference a - b of two loss arrays with its paired interval. `scratch` is [R].
+cop_estimate cop_paired_difference(const double *means_a, const double *means_b, double value,
+                                   double *scratch, int64_t count);
+
+#endif
