@@ -3,5 +3,8 @@
 // COP_COMMAND defined differently.
 
 // clang-format off
+COP_COMMAND(score, "importance of every layer, head, KV group, neuron and channel of a model")
+COP_COMMAND(prune, "one given smaller architecture, cut out of a model")
+COP_COMMAND(space, "the feasible candidates of a study, with exact costs")
 COP_COMMAND(doctor, "devices, libraries, precision paths and limits: what a bug report needs")
 // clang-format on

@@ -104,6 +104,13 @@ COP_MUST_CHECK cop_status cop_importance_obtain(cop_importance **out, const char
                                                 cop_backend *backend, bool force, bool *was_cached,
                                                 cop_error *err);
 
+// The first half of cop_importance_obtain(): `*out` is NULL when the scores have to be measured.
+COP_MUST_CHECK cop_status cop_importance_find(cop_importance **out, const char *path,
+                                              const cop_checkpoint *teacher,
+                                              const cop_tokens *tokens,
+                                              const cop_importance_settings *settings, bool force,
+                                              cop_error *err);
+
 // Borrowed scores; `aggregate` is an index of COP_AGGREGATES.
 int64_t cop_importance_layers(const cop_importance *importance);
 const double *cop_importance_heads(const cop_importance *importance, int aggregate, int64_t layer);

@@ -28,15 +28,17 @@ done:
 }
 
 // `*out` stays NULL when there is no file, or an unusable one that may be replaced.
-static cop_status read_cached(cop_importance **out, const char *path, const cop_checkpoint *teacher,
-                              const cop_tokens *tokens, const cop_importance_settings *settings,
-                              bool force, cop_error *err)
+cop_status cop_importance_find(cop_importance **out, const char *path,
+                               const cop_checkpoint *teacher, const cop_tokens *tokens,
+                               const cop_importance_settings *settings, bool force, cop_error *err)
 {
     cop_status status = COP_OK;
     cop_importance *importance = NULL;
     cop_scores_origin from = {0};
     bool is_wanted = false;
 
+    *out = NULL;
+    COP_TRY(status, cop_importance_check(tokens, settings, err));
     if (!cop_file_exists(path)) {
         return COP_OK;
     }
@@ -86,8 +88,7 @@ cop_status cop_importance_obtain(cop_importance **out, const char *path,
     cop_hash key = {0};
 
     *out = NULL;
-    COP_TRY(status, cop_importance_check(tokens, settings, err));
-    COP_TRY(status, read_cached(&importance, path, teacher, tokens, settings, force, err));
+    COP_TRY(status, cop_importance_find(&importance, path, teacher, tokens, settings, force, err));
     if (was_cached != NULL) {
         *was_cached = importance != NULL;
     }
