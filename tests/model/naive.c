@@ -87,7 +87,7 @@ static void norm(naive_run *run, const double *gain, const double *bias)
         variance /= count;
         for (int64_t c = 0; c < cols; c++) {
             const double g = gain[c] + (arch->norm == COP_NORM_LAYER_1P ? 1.0 : 0.0);
-            const double y = (x[c] - mean) / sqrt(variance + arch->norm_eps) * g +
+            const double y = (x[c] - mean) / sqrt(variance + (double)(float)arch->norm_eps) * g +
                              (bias != NULL ? bias[c] : 0.0);
             run->normed[r * cols + c] = has_channel(run, c) ? y : 0.0;
         }
@@ -161,7 +161,7 @@ static void attend(double *out, const double *q, const double *k, const double *
         for (int64_t d = 0; d < dim; d++) {
             score[t] += q[d] * k[t * stride + d];
         }
-        score[t] /= sqrt((double)dim);
+        score[t] *= (double)(float)(1.0 / sqrt((double)dim));
         most = fmax(most, score[t]);
     }
     for (int64_t t = 0; t < keys; t++) {

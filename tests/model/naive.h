@@ -1,5 +1,5 @@
 // A second forward pass, written from the formulas alone: f64, one loop per sum, no shared code with
-// the library. With masks it is what a sliced model must agree with.
+// the library. Only the scale of attention and the norms' eps are rounded to f32, as operators take them. With masks it is what a sliced model must agree with.
 
 #ifndef COP_TESTS_MODEL_NAIVE_H
 #define COP_TESTS_MODEL_NAIVE_H
