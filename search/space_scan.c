@@ -134,7 +134,7 @@ static cop_status fail_with_nothing(const cop_space *space, const cop_space_repo
 
     for (int i = 0; i < report->bounds; i++) {
         if (report->bound[i].excluded > 0) {
-            cop_text_appendf(&text, "%s%s excludes %" PRId64 ", alone %" PRId64 " (nearest %.10g)",
+            cop_text_appendf(&text, "%s%s excludes %" PRId64 ", alone %" PRId64 " (nearest %.15g)",
                              text.length > 0 ? "; " : "", report->bound[i].text,
                              report->bound[i].excluded, report->bound[i].only,
                              report->bound[i].nearest);
@@ -156,7 +156,7 @@ static void start_report(cop_space_report *report, const cop_space *space)
     *report = (cop_space_report){.size = space->size, .bounds = space->bounds};
     for (int i = 0; i < space->bounds; i++) {
         const cop_space_bound *bound = &space->bound[i];
-        snprintf(report->bound[i].text, sizeof report->bound[i].text, "%s %s %.10g",
+        snprintf(report->bound[i].text, sizeof report->bound[i].text, "%s %s %.15g",
                  metric_name(bound->metric), bound->is_min ? ">=" : "<=", bound->limit);
         report->bound[i].nearest = (double)NAN;
     }

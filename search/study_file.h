@@ -120,8 +120,8 @@ size_t cop_study_key_count(void);
 cop_study_key cop_study_key_at(size_t index);
 
 // Canonical text of a key's value in a study, defaults filled in: equal text, equal meaning. false for
-// keys that do not change a study's results (paths, whose content is hashed instead, and limits of
-// disk and time). With it a study directory tells which key of another study differs.
+// keys that do not change a study's results (paths, whose content is hashed instead, and the time
+// between checkpoints). With it a study directory tells which key of another study differs.
 bool cop_study_key_value(const cop_study_file *study, size_t index, cop_text *out);
 
 #endif

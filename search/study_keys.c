@@ -137,7 +137,7 @@ static const cop_study_row rows[] = {
     {"probe.clip_norm", COP_STUDY_NUMBER, FIELD(trainer.optimizer.clip_norm), 0, 1e9, {NULL}, "", "1",
      "largest norm of a step's gradient; 0: no clipping", false},
     {"probe.teacher_cache_bytes", COP_STUDY_INTEGER, FIELD(teacher_cache_bytes), 0, EXACT, {NULL}, "bytes", "100e9",
-     "disk for the teacher's states of training text; a rung that needs more runs the teacher in every step", true},
+     "disk for the teacher's states of training text; a rung that needs more runs the teacher in every step", false},
     {"probe.checkpoint_seconds", COP_STUDY_NUMBER, FIELD(checkpoint_seconds), 0, 1e9, {NULL}, "s", "60",
      "a running probe is saved when this long has passed since it was last saved", true},
 
@@ -215,7 +215,7 @@ cop_study_key cop_study_key_at(size_t index)
     case COP_STUDY_AXIS:
     case COP_STUDY_RATIOS:
     case COP_STUDY_RUNGS:
-        snprintf(key.range, sizeof key.range, "%.10g..%.10g", row->min, row->max);
+        snprintf(key.range, sizeof key.range, "%.16g..%.16g", row->min, row->max);
         break;
     case COP_STUDY_BOOLEAN: snprintf(key.range, sizeof key.range, "true, false"); break;
     case COP_STUDY_CHOICE:
