@@ -1,6 +1,5 @@
 #include "base/array_file.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,11 +10,24 @@
 #include "base/file.h"
 #include "base/text.h"
 
+// Room for the file's own tables, and for those of one object.
+enum { FILE_SLACK_BYTES = 64 << 10, OBJECT_SLACK_BYTES = 4 << 10 };
+
 struct cop_array_writer {
     char *path;
     char *temp_path;
     hid_t file;
+    int fd; // of the same file, to reserve room in it
+    uint64_t reserved_bytes;
 };
+
+// HDF5 crashes while it cleans up at exit when closing a file has failed before. All files are
+// closed here, so there is nothing left to clean up. It must precede every other call of HDF5, those
+// in other constructors too: 101 is the first.
+__attribute__((constructor(101))) static void keep_exit_quiet(void)
+{
+    (void)H5dont_atexit();
+}
 
 hid_t cop_array_memory_type(cop_dtype dtype)
 {
@@ -77,17 +89,29 @@ static cop_status fail(const cop_array_writer *writer, cop_error *err, const cha
                     cop_array_reason(reason, sizeof reason));
 }
 
+// Reserves room for `bytes` more. HDF5 keeps a file open for ever that it could not write in full,
+// so a full disk has to show before HDF5 writes.
+static cop_status reserve(cop_array_writer *writer, uint64_t bytes, cop_error *err)
+{
+    const uint64_t total = writer->reserved_bytes + bytes; // far from overflow: check_request()
+    const cop_status status = cop_file_reserve(writer->fd, writer->path, total, err);
+    if (status == COP_OK) {
+        writer->reserved_bytes = total;
+    }
+    return status;
+}
+
 cop_status cop_array_writer_create(cop_array_writer **out, const char *path, cop_error *err)
 {
     cop_status status = COP_OK;
     cop_array_writer *writer = cop_alloc(1, sizeof *writer);
     cop_text temp_path = {0};
-    int fd = -1;
 
     *out = NULL;
     (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     cop_text_appendf(&temp_path, "%s.tmp.%ld", path, (long)getpid());
     if (writer != NULL) {
+        writer->fd = -1;
         writer->file = H5I_INVALID_HID;
         writer->temp_path = temp_path.data;
         writer->path = cop_alloc_string(path);
@@ -99,19 +123,18 @@ cop_status cop_array_writer_create(cop_array_writer **out, const char *path, cop
         goto done;
     }
     // The operating system's own reason is clearer than HDF5's.
-    fd = open(writer->temp_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        char reason[128] = "unknown error";
-        (void)strerror_r(errno, reason, sizeof reason);
-        status = COP_FAIL(err, COP_ERR_IO, "%s: cannot create: %s", path, reason);
+    writer->fd = open(writer->temp_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (writer->fd < 0) {
+        status = cop_file_fail(err, path, "create");
         goto done;
     }
-    (void)close(fd);
+    COP_TRY(status, reserve(writer, FILE_SLACK_BYTES, err));
     writer->file = H5Fcreate(writer->temp_path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     if (writer->file < 0) {
         status = fail(writer, err, "create", "the file");
         goto done;
     }
+    COP_TRY(status, reserve(writer, 0, err)); // creating has truncated the file
     *out = writer;
     writer = NULL;
 
@@ -120,8 +143,9 @@ done:
     return status;
 }
 
+// `bytes` becomes the size of the array.
 static cop_status check_request(const cop_array_writer *writer, const char *name, cop_dtype dtype,
-                                int rank, const int64_t *shape, cop_error *err)
+                                int rank, const int64_t *shape, uint64_t *bytes, cop_error *err)
 {
     if (stored_type(dtype) < 0) {
         return COP_FAIL(err, COP_ERR_UNSUPPORTED,
@@ -132,11 +156,14 @@ static cop_status check_request(const cop_array_writer *writer, const char *name
         return COP_FAIL(err, COP_ERR_SHAPE, "%s: %s has %d dimensions (allowed: 1..%d)",
                         writer->path, name, rank, COP_ARRAY_RANK_MAX);
     }
+    *bytes = cop_dtype_bytes(dtype);
     for (int i = 0; i < rank; i++) {
-        if (shape[i] < 0) {
-            return COP_FAIL(err, COP_ERR_SHAPE, "%s: dimension %d of %s is %lld (allowed: >= 0)",
-                            writer->path, i, name, (long long)shape[i]);
+        const int64_t size_max = INT64_MAX / 2 / (int64_t)(*bytes != 0 ? *bytes : 1);
+        if (shape[i] < 0 || shape[i] > size_max) {
+            return COP_FAIL(err, COP_ERR_SHAPE, "%s: dimension %d of %s is %lld (allowed: 0..%lld)",
+                            writer->path, i, name, (long long)shape[i], (long long)size_max);
         }
+        *bytes *= (uint64_t)shape[i];
     }
     return COP_OK;
 }
@@ -159,8 +186,10 @@ cop_status cop_array_writer_make(cop_array_writer *writer, const char *name, cop
     hid_t links = H5I_INVALID_HID;
     hid_t layout = H5I_INVALID_HID;
     hid_t set = H5I_INVALID_HID;
+    uint64_t bytes = 0;
 
-    COP_TRY(status, check_request(writer, name, dtype, rank, shape, err));
+    COP_TRY(status, check_request(writer, name, dtype, rank, shape, &bytes, err));
+    COP_TRY(status, reserve(writer, bytes + OBJECT_SLACK_BYTES, err));
     for (int i = 0; i < rank; i++) {
         sizes[i] = (hsize_t)shape[i];
     }
@@ -287,7 +316,10 @@ static hid_t open_object(const cop_array_writer *writer, const char *object)
 static cop_status put_attribute(cop_array_writer *writer, const char *object, const char *key,
                                 hid_t stored, hid_t memory, const void *data, cop_error *err)
 {
-    cop_status status = COP_OK;
+    cop_status status = reserve(writer, OBJECT_SLACK_BYTES + H5Tget_size(stored), err);
+    if (status != COP_OK) {
+        return status;
+    }
     const hid_t id = open_object(writer, object);
     const hid_t space = H5Screate(H5S_SCALAR);
     hid_t attribute = H5I_INVALID_HID;
@@ -364,6 +396,9 @@ void cop_array_writer_destroy(cop_array_writer *writer)
     if (writer != NULL) {
         if (writer->file >= 0) {
             (void)H5Fclose(writer->file);
+        }
+        if (writer->fd >= 0) {
+            (void)close(writer->fd); // nothing was written through it
         }
         if (writer->temp_path != NULL) {
             (void)unlink(writer->temp_path);

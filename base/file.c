@@ -14,13 +14,6 @@
 
 enum { WRITER_BUFFER_BYTES = 1 << 20 };
 
-static cop_status fail_with_errno(cop_error *err, const char *path, const char *action)
-{
-    char reason[128] = "unknown error";
-    (void)strerror_r(errno, reason, sizeof reason);
-    return COP_FAIL(err, COP_ERR_IO, "%s: cannot %s: %s", path, action, reason);
-}
-
 static cop_status fail_with_nomem(cop_error *err, const char *path)
 {
     return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory", path);
@@ -32,10 +25,10 @@ static cop_status open_regular(int *out, struct stat *info, const char *path, co
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     *out = -1;
     if (fd < 0) {
-        return fail_with_errno(err, path, "open");
+        return cop_file_fail(err, path, "open");
     }
     if (fstat(fd, info) != 0) {
-        const cop_status status = fail_with_errno(err, path, "stat");
+        const cop_status status = cop_file_fail(err, path, "stat");
         (void)close(fd);
         return status;
     }
@@ -59,7 +52,7 @@ cop_status cop_file_map_open(cop_file_map *map, const char *path, cop_error *err
     if (info.st_size > 0) {
         void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED) {
-            status = fail_with_errno(err, path, "map");
+            status = cop_file_fail(err, path, "map");
             goto done;
         }
         map->data = data;
@@ -107,7 +100,7 @@ static cop_status read_fully(int fd, char *data, size_t bytes, size_t *bytes_rea
             continue;
         }
         if (got < 0) {
-            return fail_with_errno(err, path, "read");
+            return cop_file_fail(err, path, "read");
         }
         if (got == 0) {
             break;
@@ -170,7 +163,7 @@ cop_status cop_file_writer_open(cop_file_writer *writer, const char *path, cop_e
     writer->temp_path = temp_path.data;
     writer->fd = open(writer->temp_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (writer->fd < 0) {
-        const cop_status status = fail_with_errno(err, path, "create");
+        const cop_status status = cop_file_fail(err, path, "create");
         cop_file_writer_release(writer);
         return status;
     }
@@ -187,7 +180,7 @@ static cop_status write_fully(cop_file_writer *writer, const void *data, size_t 
             continue;
         }
         if (put < 0) {
-            return fail_with_errno(err, writer->path, "write");
+            return cop_file_fail(err, writer->path, "write");
         }
         rest += put;
         bytes -= (size_t)put;
@@ -231,7 +224,7 @@ cop_status cop_file_writer_commit(cop_file_writer *writer, cop_error *err)
     fd = writer->fd;
     writer->fd = -1;
     if (close(fd) != 0) {
-        status = fail_with_errno(err, writer->path, "close");
+        status = cop_file_fail(err, writer->path, "close");
         goto done;
     }
     COP_TRY(status, cop_file_publish(writer->path, writer->temp_path, err));

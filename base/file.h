@@ -10,6 +10,9 @@
 
 #include "base/status.h"
 
+// COP_ERR_IO "<path>: cannot <action>: <reason>", the reason taken from errno.
+cop_status cop_file_fail(cop_error *err, const char *path, const char *action);
+
 // Zero-initialize with `= {0}`: releasing such a map does nothing.
 typedef struct cop_file_map {
     void *data; // page-aligned, read-only: writing faults; NULL when the file is empty
@@ -81,6 +84,12 @@ COP_MUST_CHECK cop_status cop_file_replace_directory(const char *to, const char 
 // The last step of an atomic write by other means: fsyncs the finished `temp_path`, renames it to
 // `path`, fsyncs the folder. On failure `temp_path` is left for the caller to remove.
 COP_MUST_CHECK cop_status cop_file_publish(const char *path, const char *temp_path, cop_error *err);
+
+// Makes sure that the file open at `fd` can grow to `bytes` bytes, without changing its size: room
+// is reserved on the disk where the file system can, looked for where it cannot. `path` is for the
+// message.
+COP_MUST_CHECK cop_status cop_file_reserve(int fd, const char *path, uint64_t bytes,
+                                           cop_error *err);
 
 // fsync of a file or directory by name.
 COP_MUST_CHECK cop_status cop_file_sync(const char *path, cop_error *err);

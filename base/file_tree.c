@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "base/text.h"
 
-static cop_status fail_with_errno(cop_error *err, const char *path, const char *action)
+cop_status cop_file_fail(cop_error *err, const char *path, const char *action)
 {
     char reason[128] = "unknown error";
     (void)strerror_r(errno, reason, sizeof reason);
@@ -44,7 +44,7 @@ cop_status cop_file_make_directory(const char *path, cop_error *err)
             const char held = *p;
             *p = '\0';
             if (mkdir(partial, 0777) != 0 && (errno != EEXIST || !cop_file_is_directory(partial))) {
-                status = fail_with_errno(err, path, "create the directory");
+                status = cop_file_fail(err, path, "create the directory");
             }
             *p = held;
         }
@@ -97,7 +97,7 @@ cop_status cop_file_remove_tree(const char *path, cop_error *err)
     }
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || empty_directory(fd) != 0 || rmdir(path) != 0) {
-        return fail_with_errno(err, path, "remove");
+        return cop_file_fail(err, path, "remove");
     }
     return COP_OK;
 }
@@ -126,11 +126,11 @@ cop_status cop_file_replace_directory(const char *to, const char *from, cop_erro
     COP_TRY(status, cop_text_check(&aside, to, err));
     COP_TRY(status, cop_file_remove_tree(cop_text_view(&aside), err));
     if (is_replaced && rename(to, cop_text_view(&aside)) != 0) {
-        status = fail_with_errno(err, to, "move aside");
+        status = cop_file_fail(err, to, "move aside");
         goto done;
     }
     if (rename(from, to) != 0) {
-        status = fail_with_errno(err, to, "replace");
+        status = cop_file_fail(err, to, "replace");
         if (is_replaced) {
             (void)rename(cop_text_view(&aside), to); // the first failure is the one to report
         }
@@ -151,7 +151,7 @@ cop_status cop_file_publish(const char *path, const char *temp_path, cop_error *
     cop_status status = COP_OK;
     COP_TRY(status, cop_file_sync(temp_path, err));
     if (rename(temp_path, path) != 0) {
-        status = fail_with_errno(err, path, "replace");
+        status = cop_file_fail(err, path, "replace");
         goto done;
     }
     COP_TRY(status, sync_parent(path, err));
@@ -165,11 +165,11 @@ cop_status cop_file_sync(const char *path, cop_error *err)
     cop_status status = COP_OK;
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return fail_with_errno(err, path, "open");
+        return cop_file_fail(err, path, "open");
     }
     // Some file systems know no fsync of a directory: EINVAL says so.
     if (fsync(fd) != 0 && errno != EINVAL) {
-        status = fail_with_errno(err, path, "sync");
+        status = cop_file_fail(err, path, "sync");
     }
     (void)close(fd);
     return status;

@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "base/alloc.h"
+#include "base/file.h"
 
 struct cop_hasher {
     XXH3_state_t *state; // from the library: its size is no part of the interface
@@ -88,13 +89,6 @@ cop_hash cop_hash_bytes(const void *data, size_t bytes)
     return from_xxh(XXH3_128bits(data, bytes));
 }
 
-static cop_status fail_with_errno(cop_error *err, const char *path, const char *action)
-{
-    char reason[128] = "unknown error";
-    (void)strerror_r(errno, reason, sizeof reason);
-    return COP_FAIL(err, COP_ERR_IO, "%s: cannot %s: %s", path, action, reason);
-}
-
 cop_status cop_hash_file(cop_hash *out, const char *path, cop_error *err)
 {
     enum { PIECE_BYTES = 1 << 20 };
@@ -105,7 +99,7 @@ cop_status cop_hash_file(cop_hash *out, const char *path, cop_error *err)
 
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return fail_with_errno(err, path, "open");
+        return cop_file_fail(err, path, "open");
     }
     COP_TRY(status, cop_hasher_create(&hasher, err));
     piece = cop_alloc(PIECE_BYTES, 1);
@@ -119,7 +113,7 @@ cop_status cop_hash_file(cop_hash *out, const char *path, cop_error *err)
             continue;
         }
         if (got < 0) {
-            status = fail_with_errno(err, path, "read");
+            status = cop_file_fail(err, path, "read");
             goto done;
         }
         if (got == 0) {

@@ -18,7 +18,7 @@
 #include "base/file.h"
 #include "base/system.h"
 #include "base/version.h"
-#include "build_info.h"
+#include "cli/build_info.h"
 #include "cli/cli.h"
 #include "kernels/cpu.h"
 

@@ -11,7 +11,7 @@
 #include "base/system.h"
 #include "base/version.h"
 #include "cli/cli.h"
-#include "revision.h"
+#include "cli/revision.h"
 
 typedef struct command {
     const char *name;
