@@ -104,9 +104,12 @@ const struct argp cop_cli_force_argp = {.options = force_options, .parser = pars
 const struct argp cop_cli_run_argp = {.options = run_options, .parser = parse_common};
 const struct argp cop_cli_precision_argp = {.options = precision_options, .parser = parse_common};
 
+// What cop_cli_parse() was called with: state->root_argp is argp's own, with --help beside it.
+static const struct argp *command_argp;
+
 void cop_cli_pass_common(struct argp_state *state, cop_cli_common *common)
 {
-    const struct argp_child *child = state->root_argp->children;
+    const struct argp_child *child = command_argp->children;
     for (int i = 0; child != NULL && child[i].argp != NULL; i++) {
         state->child_inputs[i] = common;
     }
@@ -114,6 +117,7 @@ void cop_cli_pass_common(struct argp_state *state, cop_cli_common *common)
 
 void cop_cli_parse(const struct argp *argp, int argc, char **argv, void *arguments)
 {
+    command_argp = argp;
     if (argp_parse(argp, argc, argv, 0, NULL, arguments) != 0) {
         argp_failure(NULL, COP_EXIT_USAGE, 0, "the options cannot be read");
     }
