@@ -52,7 +52,7 @@ static cop_status check_matrix(const checker *check, const char *name, cop_matri
     } else {
         (void)snprintf(wanted, sizeof wanted, "[%lld, %lld]", (long long)rows, (long long)cols);
     }
-    const bool is_empty = m.rows == 0 && (rows == 0 || rows == ANY_ROWS);
+    const bool is_empty = cols == 0 || (m.rows == 0 && (rows == 0 || rows == ANY_ROWS));
     if (!is_present(check, m) && !is_empty) {
         return COP_FAIL(check->err, COP_ERR_SHAPE, "%s: %s is absent (allowed: %s)", check->op,
                         name, wanted);

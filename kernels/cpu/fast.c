@@ -1,11 +1,28 @@
-// The operator table of the "cpu" backend.
+// The operator table of the "cpu" backend: checks, then the variant for this CPU.
 
-#include <pthread.h>
+#include "kernels/cpu/fast.h"
 
 #include "kernels/check.h"
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/host.h"
 #include "kernels/cpu/matmul.h"
-#include "kernels/cpu/reference.h"
+#include "kernels/cpu/simd.h"
+
+static const cop_fast_table *table(void)
+{
+    switch (cop_simd_used()) {
+#if defined(__x86_64__)
+    case COP_SIMD_AVX512: return cop_fast_table_avx512();
+    case COP_SIMD_AVX2: return cop_fast_table_avx2();
+#else
+    case COP_SIMD_AVX512:
+    case COP_SIMD_AVX2:
+#endif
+    case COP_SIMD_BASELINE:
+    case COP_SIMD_COUNT: break;
+    }
+    return cop_fast_table_baseline();
+}
 
 static bool supports(cop_backend *backend, cop_op op, const void *args)
 {
@@ -13,68 +30,75 @@ static bool supports(cop_backend *backend, cop_op op, const void *args)
     return cop_check_op(op, args, COP_CHECK_FAST, COP_CHECK_PLAN, NULL) == COP_OK;
 }
 
-static uint64_t fast_scratch_bytes(cop_op op, const void *args)
-{
-    return op == COP_OP_MATMUL ? cop_matmul_scratch_bytes(args)
-                               : cop_reference_scratch_bytes(op, args);
-}
-
 static uint64_t scratch_bytes(cop_backend *backend, cop_op op, const void *args)
 {
     (void)backend;
-    return fast_scratch_bytes(op, args);
+    return cop_fast_scratch_bytes(op, args);
 }
 
 static cop_status check(cop_op op, const void *args, const void *scratch, cop_error *err)
 {
     const cop_status status = cop_check_op(op, args, COP_CHECK_FAST, COP_CHECK_CALL, err);
     return status != COP_OK ? status
-                            : cop_check_scratch(op, scratch, fast_scratch_bytes(op, args), err);
+                            : cop_check_scratch(op, scratch, cop_fast_scratch_bytes(op, args), err);
 }
 
-static cop_status matmul(cop_backend *backend, cop_stream *stream, const cop_matmul_args *args,
-                         cop_error *err)
-{
-    (void)backend;
-    (void)stream;
-    const cop_status status = check(COP_OP_MATMUL, args, args->scratch, err);
-    return status != COP_OK ? status : cop_matmul_run(args, err);
-}
-
-// One entry of the table: `scratch` is the argument's scratch or NULL for operators without.
-#define PLAIN_OP(name, OP, scratch)                                       \
+// One entry of the table: `scratch` is the argument's scratch or NULL for operators without, and
+// `run` what is done with checked arguments.
+#define FAST_OP(name, OP, scratch, run)                                   \
     static cop_status name(cop_backend *backend, cop_stream *stream,      \
                            const cop_##name##_args *args, cop_error *err) \
     {                                                                     \
         (void)backend;                                                    \
         (void)stream;                                                     \
-        const cop_status status = check((OP), args, (scratch), err);      \
+        cop_status status = check((OP), args, (scratch), err);            \
         if (status == COP_OK) {                                           \
-            cop_reference_##name(args);                                   \
+            run;                                                          \
         }                                                                 \
         return status;                                                    \
     }
+#define PLAIN_OP(name, OP)   FAST_OP(name, OP, NULL, table()->name(args))
+#define SCRATCH_OP(name, OP) FAST_OP(name, OP, args->scratch, table()->name(args))
 
-PLAIN_OP(norm_forward, COP_OP_NORM_FORWARD, NULL)
-PLAIN_OP(norm_backward, COP_OP_NORM_BACKWARD, NULL)
-PLAIN_OP(rope, COP_OP_ROPE, NULL)
-PLAIN_OP(attention_forward, COP_OP_ATTENTION_FORWARD, args->scratch)
-PLAIN_OP(attention_backward, COP_OP_ATTENTION_BACKWARD, args->scratch)
-PLAIN_OP(activation_forward, COP_OP_ACTIVATION_FORWARD, NULL)
-PLAIN_OP(activation_backward, COP_OP_ACTIVATION_BACKWARD, NULL)
-PLAIN_OP(embedding_forward, COP_OP_EMBEDDING_FORWARD, NULL)
-PLAIN_OP(embedding_backward, COP_OP_EMBEDDING_BACKWARD, NULL)
-PLAIN_OP(bias_add, COP_OP_BIAS_ADD, NULL)
-PLAIN_OP(column_sum, COP_OP_COLUMN_SUM, NULL)
-PLAIN_OP(add, COP_OP_ADD, NULL)
-PLAIN_OP(convert, COP_OP_CONVERT, NULL)
-PLAIN_OP(gather, COP_OP_GATHER, NULL)
-PLAIN_OP(head_loss, COP_OP_HEAD_LOSS, args->scratch)
-PLAIN_OP(state_loss, COP_OP_STATE_LOSS, NULL)
-PLAIN_OP(sum_squares, COP_OP_SUM_SQUARES, NULL)
-PLAIN_OP(adamw, COP_OP_ADAMW, NULL)
-PLAIN_OP(sequence_moments, COP_OP_SEQUENCE_MOMENTS, NULL)
-PLAIN_OP(row_cosine, COP_OP_ROW_COSINE, NULL)
+static void run_attention_forward(const cop_attention_forward_args *args)
+{
+    if (cop_simd_has_bf16() && cop_attention_bf16_takes_forward(args)) {
+        cop_attention_bf16_forward(args);
+    } else {
+        table()->attention_forward(args);
+    }
+}
+
+static void run_attention_backward(const cop_attention_backward_args *args)
+{
+    if (cop_simd_has_bf16() && cop_attention_bf16_takes_backward(args)) {
+        cop_attention_bf16_backward(args);
+    } else {
+        table()->attention_backward(args);
+    }
+}
+
+FAST_OP(matmul, COP_OP_MATMUL, args->scratch, status = cop_matmul_run(args, err))
+PLAIN_OP(norm_forward, COP_OP_NORM_FORWARD)
+SCRATCH_OP(norm_backward, COP_OP_NORM_BACKWARD)
+PLAIN_OP(rope, COP_OP_ROPE)
+FAST_OP(attention_forward, COP_OP_ATTENTION_FORWARD, args->scratch, run_attention_forward(args))
+FAST_OP(attention_backward, COP_OP_ATTENTION_BACKWARD, args->scratch, run_attention_backward(args))
+PLAIN_OP(activation_forward, COP_OP_ACTIVATION_FORWARD)
+PLAIN_OP(activation_backward, COP_OP_ACTIVATION_BACKWARD)
+PLAIN_OP(embedding_forward, COP_OP_EMBEDDING_FORWARD)
+PLAIN_OP(embedding_backward, COP_OP_EMBEDDING_BACKWARD)
+PLAIN_OP(bias_add, COP_OP_BIAS_ADD)
+SCRATCH_OP(column_sum, COP_OP_COLUMN_SUM)
+PLAIN_OP(add, COP_OP_ADD)
+PLAIN_OP(convert, COP_OP_CONVERT)
+PLAIN_OP(gather, COP_OP_GATHER)
+FAST_OP(head_loss, COP_OP_HEAD_LOSS, args->scratch, status = table()->head_loss(args, err))
+PLAIN_OP(state_loss, COP_OP_STATE_LOSS)
+SCRATCH_OP(sum_squares, COP_OP_SUM_SQUARES)
+PLAIN_OP(adamw, COP_OP_ADAMW)
+PLAIN_OP(sequence_moments, COP_OP_SEQUENCE_MOMENTS)
+SCRATCH_OP(row_cosine, COP_OP_ROW_COSINE)
 
 const cop_ops *cop_fast_ops(void)
 {

@@ -34,6 +34,15 @@ cop_simd cop_simd_used(void)
     return best;
 }
 
+bool cop_simd_has_bf16(void)
+{
+#if defined(__x86_64__)
+    return cop_simd_used() == COP_SIMD_AVX512 && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 const char *cop_simd_name(void)
 {
     static const char *const names[COP_SIMD_COUNT] = {"baseline", "avx2", "avx512"};

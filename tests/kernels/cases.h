@@ -1,0 +1,18 @@
+// The table of operator cases that the agreement and determinism tests share.
+
+#ifndef COP_TESTS_KERNELS_CASES_H
+#define COP_TESTS_KERNELS_CASES_H
+
+#include "tests/kernels/rig.h"
+
+// Sizes of one case, in the order its builder documents.
+typedef struct op_case {
+    cop_op op;
+    void (*build)(rig *self, const int64_t *size);
+    int64_t size[8];
+} op_case;
+
+extern const op_case OP_CASES[];
+extern const int OP_CASES_COUNT;
+
+#endif
