@@ -1,5 +1,22 @@
 // Runs a study: score, prune, probe in rungs, rank. Starting it again after any interruption continues it,
 // with the same result as if it had never stopped.
+//
+// Stages: 0 = every feasible candidate is pruned and evaluated, untrained; r >= 1 = the survivors are
+// trained to the cumulative tokens of rung r, on the same batches, and evaluated. All are judged on the
+// same held-out sequences against the teacher's exact distribution.
+//
+// Study directory: study.db, study.yaml (copy), log, importance.h5 (unless the study names another),
+// teacher-cache/, checkpoints/<id>/ (state of a probe, until it is eliminated).
+//
+// Facts in study.db (search/store.h), for reports:
+//   program, command, created, finished (dates; `finished` only when done), cpu, device, backend, threads,
+//   precision, micro_batch, seed, teacher, train, validation, calibration, importance (absolute paths),
+//   teacher_hash, train_hash, validation_hash, calibration_hash, importance_hash, study (path),
+//   objectives ("loss,params"), rungs ("500000,2000000"), keep, loss ("kl", "ce", "mixed"), sequence,
+//   batch_tokens, held_out_sequences, space_size, feasible, excluded ("params <= 8.5e9: 106; …"),
+//   resumes (how often the study was continued), stopped_early (why, when the ranking was stable),
+//   setting.<key of study.yaml> (canonical value: what tells two studies apart),
+//   latency_ms.<id>, stage.<n> = "done", stalled.<id> (bookkeeping of attempts)
 
 #ifndef COP_SEARCH_SEARCH_H
 #define COP_SEARCH_SEARCH_H
@@ -11,13 +28,20 @@ typedef struct cop_search_options {
     const char *directory; // of the study; made when absent
     const char *backend;   // "auto", "cpu", "reference"
     volatile int *stop;    // set to nonzero (signal handler): finish the step, save, return
-    bool *was_stopped;     // out
+    bool *was_stopped;     // out; may be NULL
+    const char *command;   // command line, for provenance; may be NULL
+    const char *device;    // what matmuls run on, for provenance; may be NULL
+    // Called after every training step and every evaluation, e.g. to set `stop`. NULL: none.
+    void (*tick)(void *context);
+    void *tick_context;
 } cop_search_options;
 
-// Study directory: study.db, study.yaml (copy), importance.h5, teacher-cache/, checkpoints/<id>/. A
-// directory that belongs to another study (other yaml, teacher or data) is refused, naming what differs.
-// A candidate that fails (not finite, out of memory) is retried once, then marked failed with its reason;
-// the study goes on.
+// A directory that belongs to another study (another setting, teacher or data) is refused, naming what
+// differs; one that a running process owns is refused naming host and process; one that is no study and not
+// empty is refused. COP_ERR_NOMEM with the numbers when the largest probe does not fit, before anything
+// is allocated. A candidate that fails (not finite, out of memory) is retried once, then marked failed
+// with its reason; the study goes on. COP_ERR_IO (a full disk) stops it; it continues when started
+// again. A stop asked for with `stop` is COP_OK with *was_stopped = true.
 COP_MUST_CHECK cop_status cop_search_run(const cop_study_file *study,
                                          const cop_search_options *options, cop_error *err);
 
@@ -30,21 +54,30 @@ typedef struct cop_search_plan {
         int64_t candidates;
         int64_t tokens; // trained in this stage by all its candidates
         double flops;   // training and evaluation
-        double seconds; // at `flops_per_second`
+        double seconds; // 0 until cop_search_plan_time()
     } stage[COP_STUDY_RUNGS_MAX + 1];
 
     int64_t tokens;
     int64_t tokens_without_halving; // every candidate to the last rung
     double teacher_flops;           // scoring, cache, held-out states
     double flops;
-    double flops_per_second; // measured matmul peak times the assumed efficiency
-    double seconds;
+    double flops_per_second; // 0 until cop_search_plan_time()
+    double seconds;          // the same
     uint64_t teacher_cache_bytes;
-    uint64_t checkpoint_bytes;
+    uint64_t checkpoint_bytes; // the most that lies on disk at one time
+    int64_t held_out_sequences;
+    int64_t micro_batch;
+    cop_precision precision;
     cop_plan memory; // of the largest candidate's probe
 } cop_search_plan;
 
+// Needs shapes only: the teacher may be a bare config.json, and data files that are absent are taken to
+// hold enough. `backend` as in cop_search_options. COP_ERR_CONFIG without probe.rungs.
 COP_MUST_CHECK cop_status cop_search_plan_make(cop_search_plan *out, const cop_study_file *study,
-                                               cop_error *err);
+                                               const char *backend, cop_error *err);
+
+// Turns FLOPs into seconds at `peak` FLOP/s times `efficiency` (share of the matmul peak that training
+// reaches).
+void cop_search_plan_time(cop_search_plan *plan, double peak, double efficiency);
 
 #endif
