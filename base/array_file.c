@@ -11,7 +11,7 @@
 #include "base/text.h"
 
 // Room for the file's own tables, and for those of one object.
-enum { FILE_SLACK_BYTES = 64 << 10, OBJECT_SLACK_BYTES = 4 << 10 };
+enum { FILE_SLACK_BYTES = 64 << 10, OBJECT_SLACK_BYTES = 8 << 10 };
 
 struct cop_array_writer {
     char *path;
@@ -348,15 +348,19 @@ cop_status cop_array_writer_text(cop_array_writer *writer, const char *object, c
                                  const char *value, cop_error *err)
 {
     const hid_t type = H5Tcopy(H5T_C_S1);
-    if (type < 0 || H5Tset_size(type, strlen(value) + 1) < 0 ||
-        H5Tset_cset(type, H5T_CSET_UTF8) < 0) {
-        if (type >= 0) {
-            (void)H5Tclose(type);
-        }
-        return fail(writer, err, "describe the attribute", key);
+    cop_status status = COP_OK;
+    // Of variable length: h5py then gives a str, not bytes.
+    if (type < 0 || H5Tset_size(type, H5T_VARIABLE) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0) {
+        status = fail(writer, err, "describe the attribute", key);
+        goto done;
     }
-    const cop_status status = put_attribute(writer, object, key, type, type, value, err);
-    (void)H5Tclose(type);
+    COP_TRY(status, reserve(writer, strlen(value), err));
+    COP_TRY(status, put_attribute(writer, object, key, type, type, &value, err));
+
+done:
+    if (type >= 0) {
+        (void)H5Tclose(type);
+    }
     return status;
 }
 

@@ -103,16 +103,16 @@ bool cop_array_reader_has(const cop_array_reader *reader, const char *name)
 
 static bool has_bf16_mark(hid_t set)
 {
-    char text[8] = "";
     bool is_marked = false;
     if (H5Aexists(set, COP_ARRAY_DTYPE_KEY) <= 0) {
         return false;
     }
     const hid_t attribute = H5Aopen(set, COP_ARRAY_DTYPE_KEY, H5P_DEFAULT);
     const hid_t type = attribute < 0 ? H5I_INVALID_HID : H5Aget_type(attribute);
-    if (type >= 0 && H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 &&
-        H5Tget_size(type) < sizeof text && H5Aread(attribute, type, text) >= 0) {
-        is_marked = strcmp(text, COP_ARRAY_DTYPE_BF16) == 0;
+    char *text = NULL;
+    if (type >= 0 && H5Tis_variable_str(type) > 0 && H5Aread(attribute, type, &text) >= 0) {
+        is_marked = text != NULL && strcmp(text, COP_ARRAY_DTYPE_BF16) == 0;
+        (void)H5free_memory(text);
     }
     if (type >= 0) {
         (void)H5Tclose(type);

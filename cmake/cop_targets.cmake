@@ -40,3 +40,22 @@ function(cop_set_test name)
                ENVIRONMENT "${arg_ENVIRONMENT}" ENVIRONMENT_MODIFICATION
                "OPENBLAS_CORETYPE=unset:;OPENBLAS_L2_SIZE=unset:")
 endfunction()
+
+# cop_add_fuzzer(<name> LIBS <target>...)
+# <name>_fuzz.c with its seeds in corpus/<name>/. With COP_FUZZ a libFuzzer executable
+# <name>_fuzz; without, a test that runs the seeds.
+function(cop_add_fuzzer name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "LIBS")
+  set(corpus "${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name}")
+  if(COP_FUZZ)
+    add_executable(${name}_fuzz ${name}_fuzz.c)
+    target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
+    set_target_properties(${name}_fuzz PROPERTIES RUNTIME_OUTPUT_DIRECTORY
+                                                  "${PROJECT_BINARY_DIR}/fuzz")
+  else()
+    add_executable(${name}_fuzz ${name}_fuzz.c driver.c)
+    add_test(NAME fuzz_${name}_corpus COMMAND ${name}_fuzz "${corpus}")
+    cop_set_test(fuzz_${name}_corpus)
+  endif()
+  target_link_libraries(${name}_fuzz PRIVATE cop_flags ${arg_LIBS})
+endfunction()
