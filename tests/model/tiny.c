@@ -141,6 +141,111 @@ double *tiny_values(cop_backend *backend, const cop_matrix *matrix)
     return out;
 }
 
+enum { TEACHER_COLS = 10 };
+
+// Random device matrix [rows, cols] in the compute dtype.
+static cop_matrix random_matrix(cop_network *network, int64_t rows, int64_t cols, uint64_t seed)
+{
+    cop_backend *backend = cop_network_backend(network);
+    const cop_dtype dtype = cop_network_compute_dtype(network);
+    const size_t count = (size_t)(rows * cols);
+    cop_error err = {0};
+    cop_rng *rng = NULL;
+    void *memory = NULL;
+    double *values = calloc(count, sizeof *values);
+    void *narrow = calloc(count, cop_dtype_bytes(dtype));
+    assert_non_null(values);
+    assert_non_null(narrow);
+    assert_int_equal(cop_rng_create(&rng, seed, COP_RNG_TEST, 3000000, &err), COP_OK);
+    for (size_t i = 0; i < count; i++) {
+        values[i] = cop_rng_normal(rng);
+    }
+    cop_rng_destroy(rng);
+    cop_dtype_convert(narrow, dtype, values, COP_F64, count);
+    const uint64_t bytes = count * cop_dtype_bytes(dtype);
+    assert_int_equal(cop_backend_alloc(backend, &memory, bytes, &err), COP_OK);
+    assert_int_equal(cop_backend_to_device(backend, NULL, memory, narrow, bytes, &err), COP_OK);
+    assert_int_equal(cop_backend_synchronize(backend, NULL, &err), COP_OK);
+    free(values);
+    free(narrow);
+    return cop_matrix_dense(memory, dtype, rows, cols);
+}
+
+static cop_matrix zero_matrix(cop_backend *backend, cop_dtype dtype, int64_t rows, int64_t cols)
+{
+    void *memory = NULL;
+    cop_error err = {0};
+    const uint64_t bytes = (uint64_t)(rows * cols) * cop_dtype_bytes(dtype);
+    assert_int_equal(cop_backend_alloc(backend, &memory, bytes, &err), COP_OK);
+    return cop_matrix_dense(memory, dtype, rows, cols);
+}
+
+double tiny_backward(cop_network *network, int64_t batch, int64_t sequence, uint64_t seed,
+                     float kl_weight)
+{
+    cop_backend *backend = cop_network_backend(network);
+    const cop_arch *arch = cop_network_arch(network);
+    const int64_t tokens = batch * sequence;
+    const cop_dtype wide = cop_network_compute_dtype(network) == COP_F64 ? COP_F64 : COP_F32;
+    int32_t *ids = calloc((size_t)(2 * tokens), sizeof *ids);
+    cop_error err = {0};
+    cop_matrix hidden = {0};
+    double sum = 0.0;
+    assert_non_null(ids);
+    tiny_ids(ids, tokens, arch->vocab, seed);
+    tiny_ids(ids + tokens, tokens, arch->vocab, seed + 1000);
+    const cop_forward_options pass = {
+        .ids = ids, .batch = batch, .sequence = sequence, .keep = true};
+    if (cop_network_forward(network, &pass, &hidden, &err) != COP_OK) {
+        fail_msg("%s", err.message);
+    }
+    const cop_matrix targets = zero_matrix(backend, COP_I32, 1, tokens);
+    assert_int_equal(cop_backend_to_device(backend, NULL, targets.data, ids + tokens,
+                                           (uint64_t)tokens * sizeof *ids, &err),
+                     COP_OK);
+    cop_head_loss_args loss = {
+        .hidden = hidden,
+        .head = cop_network_head(network).working,
+        .targets = targets.data,
+        .teacher_hidden = random_matrix(network, tokens, TEACHER_COLS, seed),
+        .teacher_head = random_matrix(network, arch->vocab, TEACHER_COLS, seed + 1),
+        .ce_weight = 1.0F,
+        .kl_weight = kl_weight,
+        .temperature = 1.0F,
+        .grad_scale = 1.0F / (float)tokens,
+        .cross_entropy = zero_matrix(backend, wide, 1, tokens),
+        .kl = zero_matrix(backend, wide, 1, tokens),
+        .d_hidden = zero_matrix(backend, cop_network_compute_dtype(network), tokens, arch->hidden),
+        .d_head = cop_network_head(network).gradient};
+    const cop_matrix scratch =
+        zero_matrix(backend, COP_U8, 1,
+                    1 + (int64_t)backend->ops->scratch_bytes(backend, COP_OP_HEAD_LOSS, &loss));
+    loss.scratch = scratch.data;
+    if (backend->ops->head_loss(backend, NULL, &loss, &err) != COP_OK ||
+        cop_network_backward(network, loss.d_hidden, NULL, NULL, &err) != COP_OK) {
+        fail_msg("%s", err.message);
+    }
+    double *cross_entropy = tiny_values(backend, &loss.cross_entropy);
+    double *kl = tiny_values(backend, &loss.kl);
+    for (int64_t i = 0; i < tokens; i++) {
+        sum += cross_entropy[i] + (double)kl_weight * kl[i];
+    }
+    void *const owned[] = {targets.data,
+                           loss.teacher_hidden.data,
+                           loss.teacher_head.data,
+                           loss.cross_entropy.data,
+                           loss.kl.data,
+                           loss.d_hidden.data,
+                           scratch.data};
+    for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) {
+        cop_backend_free(backend, owned[i]);
+    }
+    free(cross_entropy);
+    free(kl);
+    free(ids);
+    return sum;
+}
+
 double tiny_distance(const double *a, const double *b, int64_t count)
 {
     double difference = 0.0;

@@ -34,6 +34,11 @@ cop_backend *tiny_backend(const char *name);
 // Copies a device matrix to dense f64 on the host, owned by the caller: free().
 double *tiny_values(cop_backend *backend, const cop_matrix *matrix);
 
+// Forward and backward pass of [batch, sequence] random ids with cross-entropy against random targets
+// and, when kl_weight > 0, KL against a random teacher of 10 channels. Returns the sum of the loss.
+double tiny_backward(cop_network *network, int64_t batch, int64_t sequence, uint64_t seed,
+                     float kl_weight);
+
 // Largest |a - b| over the largest |b|.
 double tiny_distance(const double *a, const double *b, int64_t count);
 
