@@ -118,56 +118,6 @@ static cop_status fail_empty(const pick_search *search, cop_error *err)
                     search->nearest_value);
 }
 
-// Paired differences at one stage, over the same resamples as its ranking.
-typedef struct comparison {
-    const cop_snapshot *snapshot;
-    int stage;
-    bool has_teacher;
-    cop_resamples resamples;
-    double *means; // [3, R]: of either side, and of their difference
-} comparison;
-
-static void comparison_release(comparison *c)
-{
-    cop_resamples_release(&c->resamples);
-    cop_free(c->means);
-}
-
-static cop_status comparison_create(comparison *out, const cop_snapshot *snapshot, int stage,
-                                    uint64_t seed, cop_error *err)
-{
-    cop_status status = COP_OK;
-    cop_stage_figures figures = {0};
-    *out = (comparison){.snapshot = snapshot, .stage = stage};
-    COP_TRY(status, cop_stage_figures_create(&figures, snapshot, stage, err));
-    out->has_teacher = figures.has_teacher;
-    COP_TRY(status, cop_resamples_create(&out->resamples, figures.sequences, COP_RANKING_RESAMPLES,
-                                         seed, COP_RESAMPLE_STAGE + (uint64_t)stage, err));
-    out->means = cop_alloc(3 * COP_RANKING_RESAMPLES, sizeof *out->means);
-    if (out->means == NULL) {
-        status = COP_FAIL(err, COP_ERR_NOMEM, "pick: out of memory");
-    }
-done:
-    cop_stage_figures_release(&figures);
-    return status;
-}
-
-// Loss of candidate `b` minus that of `a`.
-static cop_estimate compare(const comparison *c, int64_t b, int64_t a)
-{
-    const cop_evaluation *eb = &c->snapshot->candidate[b].stage[c->stage].record.evaluation;
-    const cop_evaluation *ea = &c->snapshot->candidate[a].stage[c->stage].record.evaluation;
-    const double *vb = c->has_teacher ? eb->kl : eb->cross_entropy;
-    const double *va = c->has_teacher ? ea->kl : ea->cross_entropy;
-    cop_resamples_means(c->means, &c->resamples, vb);
-    cop_resamples_means(c->means + COP_RANKING_RESAMPLES, &c->resamples, va);
-    const int64_t sequences = c->resamples.sequences;
-    return cop_paired_difference(c->means, c->means + COP_RANKING_RESAMPLES,
-                                 cop_resamples_mean(vb, sequences) -
-                                     cop_resamples_mean(va, sequences),
-                                 c->means + 2 * COP_RANKING_RESAMPLES, COP_RANKING_RESAMPLES);
-}
-
 static void write_reason(cop_pick *out, const pick_search *search, const cop_ranking *ranking,
                          int64_t at, int64_t lowest, int64_t ties, bool has_teacher)
 {
@@ -214,13 +164,13 @@ static cop_status choose(cop_pick *out, pick_search *search, const cop_ranking *
     const cop_snapshot *snapshot = search->snapshot;
     const int64_t lowest = allowed[0];
     const int64_t best = ranking->entry[lowest].index;
-    comparison paired = {0};
+    cop_comparison paired = {0};
     int64_t at = lowest;
     int64_t ties = 0;
-    COP_TRY(status, comparison_create(&paired, snapshot, ranking->stage, seed, err));
+    COP_TRY(status, cop_comparison_create(&paired, snapshot, ranking->stage, seed, err));
     for (int64_t i = 1; i < count; i++) {
         const int64_t index = ranking->entry[allowed[i]].index;
-        const cop_estimate difference = compare(&paired, index, best);
+        const cop_estimate difference = cop_comparison_of(&paired, index, best);
         if (!cop_estimate_holds_zero(&difference)) {
             continue;
         }
@@ -237,11 +187,11 @@ static cop_status choose(cop_pick *out, pick_search *search, const cop_ranking *
                       .difference = {(double)NAN, (double)NAN, (double)NAN}};
     if (count > 1) {
         out->runner_up = ranking->entry[at == lowest ? allowed[1] : lowest].index;
-        out->difference = compare(&paired, out->runner_up, out->index);
+        out->difference = cop_comparison_of(&paired, out->runner_up, out->index);
     }
     write_reason(out, search, ranking, at, lowest, ties + 1, paired.has_teacher);
 done:
-    comparison_release(&paired);
+    cop_comparison_release(&paired);
     return status;
 }
 

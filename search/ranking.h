@@ -59,6 +59,12 @@ COP_MUST_CHECK cop_status cop_ranking_agreement(cop_rank_agreement *out,
                                                 const cop_snapshot *snapshot, int from_stage,
                                                 int to_stage, uint64_t seed, cop_error *err);
 
+// Loss of candidate `first` minus that of `second` (indices into the snapshot) with its paired interval, over
+// the same resamples as the ranking of that stage. Both must have finished it.
+COP_MUST_CHECK cop_status cop_ranking_difference(cop_estimate *out, const cop_snapshot *snapshot,
+                                                 int stage, int64_t first, int64_t second,
+                                                 uint64_t seed, cop_error *err);
+
 // Which candidate to take, among those of the deepest stage with at least one finished candidate:
 // lowest loss; among those tied with it (paired interval holds 0) the one with fewest parameters.
 typedef struct cop_pick {

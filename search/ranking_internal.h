@@ -26,4 +26,19 @@ void cop_stage_figures_release(cop_stage_figures *figures);
 cop_estimate cop_paired_difference(const double *means_a, const double *means_b, double value,
                                    double *scratch, int64_t count);
 
+// Paired differences at one stage, over the same resamples as its ranking.
+typedef struct cop_comparison {
+    const cop_snapshot *snapshot;
+    int stage;
+    bool has_teacher;
+    cop_resamples resamples;
+    double *means; // [3, R]: of either side, and of their difference
+} cop_comparison;
+
+COP_MUST_CHECK cop_status cop_comparison_create(cop_comparison *out, const cop_snapshot *snapshot,
+                                                int stage, uint64_t seed, cop_error *err);
+void cop_comparison_release(cop_comparison *comparison);
+// Loss of candidate `b` minus that of `a`; both have finished the stage.
+cop_estimate cop_comparison_of(const cop_comparison *comparison, int64_t b, int64_t a);
+
 #endif
