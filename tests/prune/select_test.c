@@ -1,0 +1,6 @@
+#include "tests/support.h"
+
+int main(void)
+{
+    return 0;
+}
