@@ -6,7 +6,6 @@
 #include "base/alloc.h"
 #include "base/array_file_internal.h"
 #include "base/file.h"
-#include "base/text.h"
 
 enum { TEXT_BYTES_MAX = 1 << 20 };
 
@@ -70,24 +69,24 @@ void cop_array_reader_destroy(cop_array_reader *reader)
     }
 }
 
+enum { NAME_BYTES_MAX = 256 };
+
 // H5Lexists() demands that every group on the way exists, so each is asked for in turn.
 static bool link_exists(hid_t file, const char *name)
 {
-    cop_text partial = {0};
-    bool is_found = name[0] != '\0';
-    for (const char *p = name; is_found && *p != '\0';) {
-        const size_t length = strcspn(p, "/");
-        cop_text_append_bytes(&partial, p, length);
+    char partial[NAME_BYTES_MAX]; // on the stack: "no memory" must not read as "not there"
+    const size_t bytes = strlen(name);
+    bool is_found = bytes > 0 && bytes < sizeof partial;
+    for (size_t at = 0; is_found && at < bytes;) {
+        const size_t length = strcspn(name + at, "/");
+        at += length;
+        memcpy(partial, name, at);
+        partial[at] = '\0';
         if (length > 0) {
-            is_found = !partial.is_broken && H5Lexists(file, partial.data, H5P_DEFAULT) > 0;
+            is_found = H5Lexists(file, partial, H5P_DEFAULT) > 0;
         }
-        p += length;
-        if (*p == '/') {
-            cop_text_append(&partial, "/");
-            p++;
-        }
+        at += name[at] == '/' ? 1 : 0;
     }
-    cop_text_release(&partial);
     return is_found;
 }
 
