@@ -7,13 +7,12 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "base/system.h"
 #include "base/text.h"
-#include "model/arch_json.h"
 #include "model/checkpoint.h"
+#include "model/checkpoint_files.h"
 #include "model/safetensors.h"
 
-enum { CONFIG_BYTES_MAX = 4 << 20, PIECE_BYTES = 1 << 20 };
+enum { PIECE_BYTES = 1 << 20 };
 
 #define SHARD_BYTES_DEFAULT 5000000000u
 
@@ -47,81 +46,12 @@ static cop_status fail_memory(const char *path, cop_error *err)
     return COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory to write it", path);
 }
 
-static const char *torch_dtype(cop_dtype dtype)
-{
-    return dtype == COP_BF16 ? "bfloat16" : dtype == COP_F16 ? "float16" : "float32";
-}
-
 static uint64_t tensor_bytes(const cop_checkpoint_writer *writer, const cop_tensor_spec *spec)
 {
     return (uint64_t)spec->shape[0] * (uint64_t)spec->shape[1] * cop_dtype_bytes(writer->dtype);
 }
 
-// --- Small files --------------------------------------------------------------------------------
-
-static cop_status write_config(const cop_checkpoint_writer *writer, const char *base,
-                               cop_error *err)
-{
-    json_t *base_config = NULL;
-    json_t *config = NULL;
-    char *base_path = NULL;
-    char *path = cop_file_join(writer->temp_path, "config.json");
-    cop_status status = COP_OK;
-
-    if (base != NULL) {
-        base_path = cop_file_join(base, "config.json");
-    }
-    if (path == NULL || (base != NULL && base_path == NULL)) {
-        status = fail_memory(writer->path, err);
-        goto done;
-    }
-    if (base != NULL && cop_file_exists(base_path)) {
-        COP_TRY(status, cop_json_read(&base_config, base_path, CONFIG_BYTES_MAX, err));
-    }
-    COP_TRY(status,
-            cop_arch_to_json(&config, &writer->arch, base_config, torch_dtype(writer->dtype), err));
-    COP_TRY(status, cop_json_write(config, path, err));
-
-done:
-    json_decref(base_config);
-    json_decref(config);
-    cop_free(base_path);
-    cop_free(path);
-    return status;
-}
-
-// The tokenizer belongs to the vocabulary, which pruning never touches.
-static cop_status carry_over(const cop_checkpoint_writer *writer, const char *base, cop_error *err)
-{
-    static const char *const names[] = {
-        "tokenizer.json",
-        "tokenizer.model",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-        "vocab.json",
-        "merges.txt",
-        "added_tokens.json",
-        "generation_config.json",
-        "chat_template.jinja",
-    };
-    cop_status status = COP_OK;
-
-    for (size_t i = 0; base != NULL && i < sizeof names / sizeof names[0]; i++) {
-        char *from = cop_file_join(base, names[i]);
-        char *to = cop_file_join(writer->temp_path, names[i]);
-        if (from == NULL || to == NULL) {
-            status = fail_memory(writer->path, err);
-        } else if (cop_file_exists(from)) {
-            status = cop_file_copy(to, from, err);
-        }
-        cop_free(from);
-        cop_free(to);
-        if (status != COP_OK) {
-            return status;
-        }
-    }
-    return COP_OK;
-}
+// --- Index --------------------------------------------------------------------------------------
 
 static cop_status write_index(const cop_checkpoint_writer *writer, cop_error *err)
 {
@@ -159,11 +89,10 @@ done:
 // --- Shards -------------------------------------------------------------------------------------
 
 // Gives every tensor its shard, in canonical order, each shard at most `shard_bytes` long unless one
-// tensor alone is longer. Returns the bytes of all data.
-static uint64_t assign_shards(cop_checkpoint_writer *writer, uint64_t shard_bytes)
+// tensor alone is longer.
+static void assign_shards(cop_checkpoint_writer *writer, uint64_t shard_bytes)
 {
     uint64_t used = 0;
-    uint64_t total = 0;
     int64_t entry = 0;
 
     writer->shard_count = 1;
@@ -177,9 +106,7 @@ static uint64_t assign_shards(cop_checkpoint_writer *writer, uint64_t shard_byte
         }
         writer->places[i] = (out_place){.shard = writer->shard_count - 1, .entry = entry++};
         used += bytes;
-        total += bytes;
     }
-    return total;
 }
 
 static char *shard_name(int64_t index, int64_t count)
@@ -297,25 +224,11 @@ static cop_status set_paths(cop_checkpoint_writer *writer, const char *directory
     return COP_OK;
 }
 
-static cop_status check_disk(const cop_checkpoint_writer *writer, uint64_t bytes, cop_error *err)
-{
-    const uint64_t available = cop_system_disk_free_bytes(writer->temp_path);
-    char needed_text[COP_TEXT_NUMBER_BYTES];
-    char available_text[COP_TEXT_NUMBER_BYTES];
-
-    if (available == 0 || bytes <= available) {
-        return COP_OK;
-    }
-    return COP_FAIL(err, COP_ERR_IO, "%s: needs %s on disk, %s are free", writer->path,
-                    cop_text_bytes(needed_text, bytes), cop_text_bytes(available_text, available));
-}
-
 cop_status cop_checkpoint_writer_create(cop_checkpoint_writer **out, const char *directory,
                                         const cop_arch *arch, const cop_checkpoint_options *options,
                                         cop_error *err)
 {
     cop_status status = COP_OK;
-    uint64_t total = 0;
     cop_checkpoint_writer *writer = NULL;
 
     *out = NULL;
@@ -337,11 +250,10 @@ cop_status cop_checkpoint_writer_create(cop_checkpoint_writer **out, const char 
         goto done;
     }
     COP_TRY(status, set_paths(writer, directory, err));
-    COP_TRY(status, write_config(writer, options->base, err));
-    COP_TRY(status, carry_over(writer, options->base, err));
-    total = assign_shards(writer,
-                          options->shard_bytes > 0 ? options->shard_bytes : SHARD_BYTES_DEFAULT);
-    COP_TRY(status, check_disk(writer, total, err));
+    COP_TRY(status, cop_checkpoint_write_config(writer->temp_path, arch, options->dtype,
+                                                options->base, err));
+    COP_TRY(status, cop_checkpoint_carry_over(writer->temp_path, options->base, err));
+    assign_shards(writer, options->shard_bytes > 0 ? options->shard_bytes : SHARD_BYTES_DEFAULT);
     COP_TRY(status, create_shards(writer, options->provenance, err));
     *out = writer;
     writer = NULL;

@@ -23,17 +23,6 @@ struct cop_safetensors_writer {
     int64_t count;
 };
 
-static cop_status fail_io(const cop_safetensors_writer *writer, const char *what, int code,
-                          cop_error *err)
-{
-    char reason[128];
-    if (strerror_r(code, reason, sizeof reason) != 0) {
-        reason[0] = '\0';
-    }
-    return COP_FAIL(err, COP_ERR_IO, "%s: cannot %s %s: %s", writer->path, what, writer->temp_path,
-                    reason);
-}
-
 static cop_status write_at(const cop_safetensors_writer *writer, const void *data, uint64_t bytes,
                            uint64_t offset, cop_error *err)
 {
@@ -44,8 +33,8 @@ static cop_status write_at(const cop_safetensors_writer *writer, const void *dat
         if (done < 0 && errno == EINTR) {
             continue;
         }
-        if (done <= 0) {
-            return fail_io(writer, "write", done < 0 ? errno : ENOSPC, err);
+        if (done < 0) {
+            return cop_file_fail(err, writer->temp_path, "write");
         }
         from += done;
         offset += (uint64_t)done;
@@ -180,9 +169,12 @@ cop_status cop_safetensors_writer_create(cop_safetensors_writer **out, const cha
     COP_TRY(status, cop_json_text(&json, header, 0, err));
     writer->fd = open(writer->temp_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (writer->fd < 0) {
-        status = fail_io(writer, "create", errno, err);
+        status = cop_file_fail(err, writer->temp_path, "create");
         goto done;
     }
+    // A full disk shows now and not after an hour of work.
+    COP_TRY(status, cop_file_reserve(writer->fd, writer->temp_path,
+                                     8 + strlen(json) + writer->data_bytes, err));
     COP_TRY(status, write_header(writer, json, err));
     *out = writer;
     writer = NULL;
@@ -253,39 +245,24 @@ done:
     return status;
 }
 
-static cop_status sync_folder(const char *path, cop_error *err)
-{
-    char *folder = cop_alloc_string(path);
-    cop_status status = COP_OK;
-
-    if (folder == NULL) {
-        return COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory to finish it", path);
-    }
-    char *slash = strrchr(folder, '/');
-    if (slash != NULL) {
-        slash[slash == folder ? 1 : 0] = '\0';
-    }
-    status = cop_file_sync(slash == NULL ? "." : folder, err);
-    cop_free(folder);
-    return status;
-}
-
 cop_status cop_safetensors_writer_commit(cop_safetensors_writer *writer, cop_error *err)
 {
+    cop_status status = COP_OK;
+
     if (writer->written_bytes != writer->data_bytes) {
         return COP_FAIL(err, COP_ERR_SHAPE,
                         "%s: %" PRIu64 " bytes of data were written (allowed: %" PRIu64 ")",
                         writer->path, writer->written_bytes, writer->data_bytes);
     }
-    if (fsync(writer->fd) != 0) {
-        return fail_io(writer, "write", errno, err);
-    }
     const int fd = writer->fd;
     writer->fd = -1;
-    if (close(fd) != 0 || rename(writer->temp_path, writer->path) != 0) {
-        const int code = errno;
-        (void)unlink(writer->temp_path);
-        return fail_io(writer, "finish", code, err);
+    if (close(fd) != 0) {
+        status = cop_file_fail(err, writer->temp_path, "write");
+    } else {
+        status = cop_file_publish(writer->path, writer->temp_path, err);
     }
-    return sync_folder(writer->path, err);
+    if (status != COP_OK) {
+        (void)unlink(writer->temp_path); // the first failure is the one to report
+    }
+    return status;
 }

@@ -343,7 +343,7 @@ static void leaves_nothing_on_a_full_disk(void **state)
 
     snprintf(temp, sizeof temp, "full.safetensors.tmp.%ld", (long)getpid());
     assert_int_equal(status, COP_ERR_IO);
-    assert_non_null(strstr(err.message, "full.safetensors: cannot write full.safetensors.tmp."));
+    assert_non_null(strstr(err.message, "full.safetensors.tmp."));
     assert_non_null(strstr(err.message, ": File too large"));
     assert_false(cop_file_exists(temp));
     cop_safetensors *old = NULL; // the file that was there is whole
@@ -358,8 +358,7 @@ static void says_where_it_cannot_write(void **state)
     char want[160];
     assert_int_equal(write_sample("no-such-folder/x", false, &err), COP_ERR_IO);
     snprintf(want, sizeof want,
-             "no-such-folder/x: cannot create no-such-folder/x.tmp.%ld: No such file or directory",
-             (long)getpid());
+             "no-such-folder/x.tmp.%ld: cannot create: No such file or directory", (long)getpid());
     assert_string_equal(err.message, want);
 }
 
