@@ -53,7 +53,7 @@ static void folds_surplus_lines_into_the_last(void **state)
     (void)state;
     cop_plan plan = {0};
     for (int i = 0; i < COP_PLAN_LINES_MAX + 5; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "line %d", i);
         cop_plan_add(&plan, name, 1);
     }
