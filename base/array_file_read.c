@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/array_file_internal.h"
 #include "base/file.h"
+#include "base/text.h"
 
 enum { TEXT_BYTES_MAX = 1 << 20 };
 
