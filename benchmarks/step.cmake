@@ -1,0 +1,1 @@
+cop_add_bench(step_bench step_bench.c LIBS cop_model)
