@@ -1,0 +1,262 @@
+#include "cli/training_run.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/system.h"
+#include "base/version.h"
+#include "cli/quality.h"
+#include "cli/training_internal.h"
+#include "kernels/cpu.h"
+
+static const double save_interval_seconds = 300.0;
+static const double peak_seconds = 0.3;
+
+static volatile sig_atomic_t caught_signal;
+
+static void note_signal(int number)
+{
+    caught_signal = number;
+}
+
+// The first signal asks for a stop after the step; a second one ends the program.
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = note_signal, .sa_flags = (int)SA_RESETHAND};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+// --- While it runs ------------------------------------------------------------------------------
+
+static double peak_share(const cop_training *run)
+{
+    return run->peak > 0.0 && run->seconds > 0.0 ? run->flops / run->seconds / run->peak : 0.0;
+}
+
+static void show_step(cop_training *run, const cop_trainer_step *step)
+{
+    char note[160];
+    char peak[48] = "";
+    const int64_t tokens = run->trainer_options.batch * run->trainer_options.sequence;
+    if (run->peak > 0.0) {
+        (void)snprintf(peak, sizeof peak, ", %.0f%% of matmul peak", 100.0 * peak_share(run));
+    }
+    (void)snprintf(note, sizeof note, "step %" PRId64 "/%" PRId64 ", loss %.4f%s", step->step,
+                   run->trainer_options.schedule.steps, step->loss, peak);
+    cop_progress_update(&run->progress, step->step * tokens, note);
+}
+
+static cop_status measure_and_show(cop_training *run, int64_t step, cop_error *err)
+{
+    cop_training_quality quality = {0};
+    const cop_status status = cop_training_measure(run, &quality, err);
+    if (status == COP_OK && run->validation_states != NULL) {
+        cop_log(COP_LOG_INFO, "step %" PRId64 ": held-out loss %.4f, KL %.4f", step,
+                quality.loss.value, quality.kl.value);
+    } else if (status == COP_OK) {
+        cop_log(COP_LOG_INFO, "step %" PRId64 ": held-out loss %.4f", step, quality.loss.value);
+    }
+    return status;
+}
+
+static bool is_save_due(const cop_training *run, int64_t step)
+{
+    const int64_t every = run->job->options->save_every;
+    return every > 0 ? step % every == 0
+                     : cop_clock_seconds() - run->saved_seconds >= save_interval_seconds;
+}
+
+static cop_status after_step(void *context, const cop_trainer_step *step, cop_error *err)
+{
+    cop_training *run = context;
+    const int64_t every = run->job->options->eval_every;
+    const bool is_last = step->step == run->trainer_options.schedule.steps;
+    cop_status status = COP_OK;
+
+    run->last = *step;
+    run->seconds += step->seconds;
+    run->flops += step->flops;
+    show_step(run, step);
+    if (is_last) {
+        goto done;
+    }
+    if (run->validation_count > 0 && every > 0 && step->step % every == 0) {
+        COP_TRY(status, measure_and_show(run, step->step, err));
+    }
+    if (caught_signal != 0 || is_save_due(run, step->step)) {
+        COP_TRY(status, cop_trainer_save(run->trainer, run->state_directory, err));
+        run->saved_seconds = cop_clock_seconds();
+    }
+    if (caught_signal != 0) {
+        run->signal_number = (int)caught_signal;
+        status = COP_FAIL(err, COP_ERR_IO,
+                          "interrupted after step %" PRId64 " of %" PRId64
+                          "; the same command continues from %s",
+                          step->step, run->trainer_options.schedule.steps, run->state_directory);
+    }
+
+done:
+    return status;
+}
+
+static cop_status train(cop_training *run, cop_error *err)
+{
+    const int64_t tokens = run->trainer_options.batch * run->trainer_options.sequence;
+    const int64_t steps = run->trainer_options.schedule.steps;
+    const cop_dtype dtype = run->precision == COP_PRECISION_BF16 ? COP_BF16 : COP_F32;
+    cop_status status = COP_OK;
+    char note[48] = "";
+
+    COP_TRY(status, cop_cpu_matmul_peak(&run->peak, dtype, peak_seconds, err));
+    run->first_step = cop_trainer_steps(run->trainer);
+    run->saved_seconds = cop_clock_seconds();
+    cop_progress_init(&run->progress, run->job->verb, "token", steps * tokens,
+                      run->first_step * tokens);
+    catch_signals();
+    COP_TRY(status, cop_trainer_run(run->trainer, steps, after_step, run, err));
+    if (run->first_step < steps) {
+        (void)snprintf(note, sizeof note, "loss %.4f, %.0f%% of matmul peak", run->last.loss,
+                       100.0 * peak_share(run));
+        run->progress.done = steps * tokens;
+        cop_progress_finish(&run->progress, note);
+    }
+
+done:
+    return status;
+}
+
+// --- The result ---------------------------------------------------------------------------------
+
+static cop_status write_model(cop_training *run, cop_error *err)
+{
+    const cop_training_options *options = run->job->options;
+    const cop_dtype stored =
+        run->checkpoint != NULL ? cop_checkpoint_dtype(run->checkpoint) : COP_F32;
+    cop_status status = COP_OK;
+    cop_checkpoint_writer *writer = NULL;
+    cop_text provenance = {0};
+    char date[COP_CLOCK_DATE_BYTES];
+
+    cop_text_appendf(&provenance, "coppice %s, %s: %" PRId64 " steps of %" PRId64 " tokens of %s",
+                     cop_version(), run->job->verb, run->trainer_options.schedule.steps,
+                     run->trainer_options.batch * run->trainer_options.sequence, options->data);
+    if (run->job->teacher != NULL) {
+        cop_text_appendf(&provenance, ", teacher %s", run->job->teacher);
+    }
+    cop_text_appendf(&provenance, ", %s", cop_clock_date(date));
+    const cop_checkpoint_options write = {
+        .dtype = options->has_dtype ? options->dtype : stored,
+        .base = run->job->model,
+        .force = options->common.is_forced,
+        .provenance = cop_text_view(&provenance),
+    };
+    COP_TRY(status, cop_text_check(&provenance, "provenance", err));
+    COP_TRY(status,
+            cop_checkpoint_writer_create(&writer, options->output, &run->arch, &write, err));
+    COP_TRY(status, cop_network_save(run->network, cop_checkpoint_writer_sink(writer), err));
+    COP_TRY(status, cop_checkpoint_writer_commit(writer, err));
+    COP_TRY(status, cop_file_remove_tree(run->state_directory, err));
+
+done:
+    cop_checkpoint_writer_destroy(writer);
+    cop_text_release(&provenance);
+    return status;
+}
+
+static void put(json_t *object, const char *key, json_t *value)
+{
+    (void)json_object_set_new(object, key, value); // out of memory shows when it is printed
+}
+
+static int print_json(const cop_training *run, const cop_training_quality *quality)
+{
+    const cop_trainer_options *options = &run->trainer_options;
+    json_t *result = json_object();
+    put(result, "output", json_string(run->job->options->output));
+    put(result, "steps", json_integer(options->schedule.steps));
+    put(result, "tokens",
+        json_integer(options->schedule.steps * options->batch * options->sequence));
+    put(result, "seconds", json_real(run->seconds));
+    put(result, "peak_share", json_real(peak_share(run)));
+    put(result, "peak_memory_bytes", json_integer((json_int_t)cop_system_resident_peak_bytes()));
+    if (run->last.step > 0) {
+        put(result, "loss", json_real(run->last.loss));
+        put(result, "cross_entropy", json_real(run->last.cross_entropy));
+        put(result, "kl", isnan(run->last.kl) ? json_null() : json_real(run->last.kl));
+        put(result, "state_loss",
+            isnan(run->last.state_loss) ? json_null() : json_real(run->last.state_loss));
+    }
+    if (run->validation_count > 0) {
+        json_t *validation = json_object();
+        put(validation, "sequences", json_integer(run->validation_count));
+        put(validation, "loss", cop_cli_estimate_json(&quality->loss));
+        put(validation, "agreement", cop_cli_estimate_json(&quality->agreement));
+        if (run->validation_states != NULL) {
+            put(validation, "kl", cop_cli_estimate_json(&quality->kl));
+        }
+        put(result, "validation", validation);
+    }
+    return cop_cli_print_json(result);
+}
+
+static void print_table(const cop_training *run, const cop_training_quality *quality)
+{
+    char tokens[COP_TEXT_NUMBER_BYTES];
+    const cop_trainer_options *options = &run->trainer_options;
+    cop_cli_print("%s: %" PRId64 " steps, %s tokens\n", run->job->options->output,
+                  options->schedule.steps,
+                  cop_text_count(tokens, (double)(options->schedule.steps * options->batch *
+                                                  options->sequence)));
+    if (run->last.step > 0) {
+        cop_cli_print("last training loss %.4f, cross-entropy %.4f\n", run->last.loss,
+                      run->last.cross_entropy);
+    }
+    if (run->validation_count > 0) {
+        cop_cli_table table;
+        cop_cli_table_init(&table, "lrr");
+        cop_cli_estimate_heading(&table, "held-out");
+        cop_cli_estimate_row(&table, "loss", &quality->loss);
+        if (run->validation_states != NULL) {
+            cop_cli_estimate_row(&table, "KL to the teacher", &quality->kl);
+        }
+        cop_cli_estimate_row(&table, "top-1 agreement", &quality->agreement);
+        cop_cli_table_print(&table);
+    }
+}
+
+int cop_training_run(const cop_training_job *job)
+{
+    cop_training run = {.job = job};
+    cop_training_quality quality = {0};
+    cop_error err = {0};
+    cop_status status = COP_OK;
+    int code = COP_EXIT_DONE;
+
+    COP_TRY(status, cop_training_open(&run, &err));
+    COP_TRY(status, cop_training_plan(&run, &err));
+    COP_TRY(status, cop_training_build(&run, &err));
+    COP_TRY(status, train(&run, &err));
+    if (run.validation_count > 0) {
+        COP_TRY(status, cop_training_measure(&run, &quality, &err));
+    }
+    COP_TRY(status, write_model(&run, &err));
+    if (job->options->common.is_json) {
+        code = print_json(&run, &quality);
+    } else {
+        print_table(&run, &quality);
+    }
+
+done:
+    if (status != COP_OK) {
+        code = cop_cli_fail(&err);
+        code = run.signal_number != 0 ? 128 + run.signal_number : code;
+    }
+    cop_training_release(&run);
+    return code;
+}
