@@ -24,6 +24,11 @@ char *cop_tokens_sibling(const char *path, const char *ending)
     return copy;
 }
 
+char *cop_tokens_side_path(const char *path)
+{
+    return cop_tokens_sibling(path, ".json");
+}
+
 // --- Reading ------------------------------------------------------------------------------------
 
 // The side file's word on the ids; they are compared with it later.
@@ -148,7 +153,7 @@ done:
 
 static cop_status open_ids(cop_tokens *tokens, side_file *side, int64_t vocab, cop_error *err)
 {
-    char *side_path = cop_tokens_sibling(tokens->path, ".json");
+    char *side_path = cop_tokens_side_path(tokens->path);
     char *index_path = cop_tokens_sibling(tokens->path, ".idx");
     cop_status status = COP_OK;
 

@@ -28,6 +28,9 @@ void cop_tokens_destroy(cop_tokens *tokens);
 int64_t cop_tokens_count(const cop_tokens *tokens);
 int64_t cop_tokens_vocab(const cop_tokens *tokens);
 const char *cop_tokens_path(const cop_tokens *tokens);
+// Path of the side file of `path`: "x.json" for "x.bin". Owned by the caller (cop_free), or NULL
+// when memory is exhausted.
+char *cop_tokens_side_path(const char *path);
 cop_hash cop_tokens_hash(const cop_tokens *tokens); // of the ids, whatever their width on disk
 // Copies ids [first, first + count) to `out`; the range must lie inside.
 void cop_tokens_read(const cop_tokens *tokens, int64_t first, int64_t count, int32_t *out);

@@ -41,7 +41,7 @@ cop_status cop_tokens_writer_create(cop_tokens_writer **out, const char *path, i
     }
     writer->vocab = vocab;
     writer->id_bytes = vocab <= 65536 ? 2 : 4;
-    writer->side_path = cop_tokens_sibling(path, ".json");
+    writer->side_path = cop_tokens_side_path(path);
     writer->side =
         json_pack("{s:s, s:s, s:I, s:I, s:s, s:[]}", "format", "coppice-tokens-1", "dtype",
                   writer->id_bytes == 2 ? "uint16" : "uint32", "tokens", (json_int_t)0, "vocab",
