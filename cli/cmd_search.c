@@ -1,0 +1,221 @@
+// search: runs a study, or continues it.
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "cli/cli.h"
+#include "kernels/cpu.h"
+#include "search/search.h"
+
+typedef struct arguments {
+    cop_cli_common common;
+    const char *study;
+    const char *directory;
+    const char *backend;
+} arguments;
+
+static volatile int stop_requested;
+
+// The first interrupt lets the step end and saves; a second one ends the program at once.
+static void request_stop(int signal_number)
+{
+    stop_requested = 1;
+    (void)signal(signal_number, SIG_DFL);
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = request_stop, .sa_flags = SA_RESTART};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    arguments *given = state->input;
+
+    switch (key) {
+    case 'o': given->directory = text; return 0;
+    case 'b': given->backend = text; return 0;
+    case ARGP_KEY_INIT: cop_cli_pass_common(state, &given->common); return 0;
+    case ARGP_KEY_ARG:
+        if (given->study != NULL) {
+            argp_error(state, "one study file is expected, and \"%s\" is another", text);
+        }
+        given->study = text;
+        return 0;
+    case ARGP_KEY_NO_ARGS: argp_error(state, "the study file is missing"); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+// --- Result -------------------------------------------------------------------------------------
+
+typedef struct summary {
+    cop_store *store;
+    cop_snapshot snapshot;
+    cop_ranking ranking; // of the deepest stage with results
+} summary;
+
+static cop_status summarize(summary *s, const cop_study_file *study, const char *directory,
+                            cop_error *err)
+{
+    cop_status status = COP_OK;
+    int stage = -1;
+
+    COP_TRY(status, cop_store_open(&s->store, directory, COP_STORE_READ, err));
+    COP_TRY(status, cop_snapshot_read(&s->snapshot, s->store, err));
+    for (int64_t i = 0; i < s->snapshot.count; i++) {
+        const int last = s->snapshot.candidate[i].last_stage;
+        stage = last > stage ? last : stage;
+    }
+    if (stage >= 0) {
+        COP_TRY(status, cop_ranking_make(&s->ranking, &s->snapshot, study->objective,
+                                         study->objectives, stage, 1, study->seed, err));
+    }
+
+done:
+    return status;
+}
+
+static void release(summary *s)
+{
+    cop_ranking_release(&s->ranking);
+    cop_snapshot_release(&s->snapshot);
+    cop_store_destroy(s->store);
+}
+
+static json_t *interval(cop_estimate estimate)
+{
+    return json_pack("{s:f, s:f, s:f}", "value", estimate.value, "low", estimate.low, "high",
+                     estimate.high);
+}
+
+static int print_json(const summary *s, const char *directory, bool was_stopped)
+{
+    json_t *ranking = json_array();
+    json_t *front = json_array();
+
+    for (int64_t i = 0; i < s->ranking.count; i++) {
+        const cop_ranked *entry = &s->ranking.entry[i];
+        const cop_candidate *c = &s->snapshot.candidate[entry->index].candidate;
+        json_t *object = json_pack("{s:s, s:i, s:b, s:I, s:o}", "id", c->id, "rank", entry->rank,
+                                   "on_front", entry->on_front, "params",
+                                   (json_int_t)c->cost.params, "loss", interval(entry->loss));
+        (void)json_array_append_new(ranking, object);
+        if (entry->on_front) {
+            (void)json_array_append_new(front, json_string(c->id));
+        }
+    }
+    return cop_cli_print_json(json_pack("{s:s, s:s, s:I, s:i, s:I, s:o, s:o}", "study", directory,
+                                        "status", was_stopped ? "stopped" : "finished",
+                                        "candidates", (json_int_t)s->snapshot.count, "stage",
+                                        s->ranking.stage, "tokens", (json_int_t)s->ranking.tokens,
+                                        "front", front, "ranking", ranking));
+}
+
+static void print_table(const summary *s, const char *directory, bool was_stopped)
+{
+    static const char *const titles[] = {"rank", "candidate", "params", "loss", "95 %", "front"};
+    char tokens[COP_TEXT_NUMBER_BYTES];
+    cop_cli_table table;
+
+    if (s->ranking.count > 0) {
+        cop_cli_table_init(&table, "rlrrrl");
+        for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++) {
+            cop_cli_cell(&table, "%s", titles[i]);
+        }
+        for (int64_t i = 0; i < s->ranking.count; i++) {
+            const cop_ranked *entry = &s->ranking.entry[i];
+            const cop_candidate *c = &s->snapshot.candidate[entry->index].candidate;
+            cop_cli_cell(&table, "%d%s", entry->rank, entry->is_tied_with_next ? " ~" : "");
+            cop_cli_cell(&table, "%s", c->id);
+            cop_cli_cell(&table, "%lld", (long long)c->cost.params);
+            cop_cli_cell(&table, "%.4f", entry->loss.value);
+            cop_cli_cell(&table, "%.4f to %.4f", entry->loss.low, entry->loss.high);
+            cop_cli_cell(&table, "%s", entry->on_front ? "yes" : "");
+        }
+        cop_cli_table_print(&table);
+        cop_cli_print("stage %d, %s tokens each; ~ tied with the next\n", s->ranking.stage,
+                      cop_text_count(tokens, (double)s->ranking.tokens));
+    }
+    cop_cli_print("%s: %s\n", directory,
+                  was_stopped ? "stopped; the same command continues" : "finished");
+}
+
+// --- Command ------------------------------------------------------------------------------------
+
+static cop_status join_command(cop_text *out, int argc, char **argv, cop_error *err)
+{
+    for (int i = 0; i < argc; i++) {
+        cop_text_appendf(out, "%s%s", i > 0 ? " " : "", argv[i]);
+    }
+    return cop_text_check(out, "command line", err);
+}
+
+int cop_cmd_search(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"output", 'o', "DIR", 0,
+         "Study directory; without it, the study file's path with .study for .yaml", 0},
+        {"backend", 'b', "NAME", 0, "auto, cpu or reference", 0},
+        {0},
+    };
+    static const struct argp_child children[] = {
+        {&cop_cli_json_argp, 0, NULL, 0}, {&cop_cli_run_argp, 0, NULL, 0}, {0}};
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse,
+        .args_doc = "STUDY.yaml",
+        .doc =
+            "Runs a study: prunes every feasible candidate, probes the survivors in rungs, ranks "
+            "them. Started again after any interruption it continues, with the same result.",
+        .children = children,
+    };
+    arguments given = {.backend = "auto"};
+    cop_error err = {0};
+    cop_status status = COP_OK;
+    cop_study_file study = {0};
+    cop_text command = {0};
+    char device[160];
+    char *directory = NULL;
+    bool was_stopped = false;
+    cop_search_options settings = {
+        .stop = &stop_requested, .was_stopped = &was_stopped, .device = device};
+    summary result = {0};
+    int code = COP_EXIT_DONE;
+    cop_cli_parse(&argp, argc, argv, &given);
+
+    const cop_cpu_info cpu = cop_cpu_describe();
+    (void)snprintf(device, sizeof device, "f32: %s; bf16: %s; %s", cpu.matmul_f32, cpu.matmul_bf16,
+                   cpu.simd);
+    directory = given.directory != NULL ? cop_alloc_string(given.directory)
+                                        : cop_study_file_directory(given.study);
+    if (directory == NULL) {
+        status = COP_FAIL(&err, COP_ERR_NOMEM, "%s: out of memory", given.study);
+        goto done;
+    }
+    COP_TRY(status, join_command(&command, argc, argv, &err));
+    COP_TRY(status, cop_study_file_read(&study, given.study, true, &err));
+    catch_signals();
+    settings.directory = directory;
+    settings.backend = given.backend;
+    settings.command = cop_text_view(&command);
+    COP_TRY(status, cop_search_run(&study, &settings, &err));
+    COP_TRY(status, summarize(&result, &study, directory, &err));
+    if (given.common.is_json) {
+        code = print_json(&result, directory, was_stopped);
+    } else {
+        print_table(&result, directory, was_stopped);
+    }
+
+done:
+    release(&result);
+    cop_study_file_release(&study);
+    cop_text_release(&command);
+    cop_free(directory);
+    return status == COP_OK ? code : cop_cli_finish(status, &err);
+}

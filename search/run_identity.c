@@ -1,0 +1,193 @@
+// A study directory belongs to one study: its settings, teacher and data are stored when it is
+// started and compared when it is continued.
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/system.h"
+#include "base/version.h"
+#include "search/run_internal.h"
+
+cop_status cop_run_is(cop_run *run, const char *key, const char *value, bool *out, cop_error *err)
+{
+    char *stored = NULL;
+    const cop_status status = cop_store_get(run->store, key, &stored, err);
+
+    *out = stored != NULL && strcmp(stored, value) == 0;
+    cop_free(stored);
+    return status;
+}
+
+cop_status cop_run_claim(cop_run *run, const char *key, const char *what, const char *value,
+                         cop_error *err)
+{
+    char *stored = NULL;
+    cop_status status = COP_OK;
+
+    COP_TRY(status, cop_store_get(run->store, key, &stored, err));
+    if (stored == NULL) {
+        COP_TRY(status, cop_store_set(run->store, key, value, err));
+    } else if (strcmp(stored, value) != 0) {
+        status =
+            COP_FAIL(err, COP_ERR_CONFIG,
+                     "%s: is another study: its %s is %s, that of %s is %s (allowed: the same, "
+                     "or another directory)",
+                     run->options->directory, what, stored, run->study->path, value);
+    }
+
+done:
+    cop_free(stored);
+    return status;
+}
+
+cop_status cop_run_set_i64(cop_run *run, const char *key, int64_t value, cop_error *err)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%" PRId64, value);
+    return cop_store_set(run->store, key, text, err);
+}
+
+static cop_status claim_settings(cop_run *run, cop_error *err)
+{
+    cop_status status = COP_OK;
+    cop_text value = {0};
+
+    for (size_t i = 0; i < cop_study_key_count(); i++) {
+        const cop_study_key key = cop_study_key_at(i);
+        char name[96];
+        cop_text_release(&value);
+        if (!cop_study_key_value(run->study, i, &value)) {
+            continue;
+        }
+        COP_TRY(status, cop_text_check(&value, key.path, err));
+        snprintf(name, sizeof name, "setting.%s", key.path);
+        COP_TRY(status, cop_run_claim(run, name, key.path, cop_text_view(&value), err));
+    }
+
+done:
+    cop_text_release(&value);
+    return status;
+}
+
+// Paths are no part of the identity, but pick and report need to find the files again.
+static cop_status set_path(cop_run *run, const char *key, const char *path, cop_error *err)
+{
+    char *absolute = realpath(path, NULL);
+    const cop_status status =
+        cop_store_set(run->store, key, absolute != NULL ? absolute : path, err);
+    free(absolute);
+    return status;
+}
+
+static cop_status claim_hashes(cop_run *run, cop_error *err)
+{
+    char text[COP_HASH_TEXT_BYTES];
+    cop_hash hash = {0};
+    cop_status status = COP_OK;
+
+    COP_TRY(status, cop_checkpoint_hash(run->teacher, &hash, err));
+    COP_TRY(status, cop_run_claim(run, "teacher_hash", "teacher", cop_hash_text(text, hash), err));
+    hash = cop_tokens_hash(run->train);
+    COP_TRY(status, cop_run_claim(run, "train_hash", "data.train", cop_hash_text(text, hash), err));
+    hash = cop_tokens_hash(run->validation);
+    COP_TRY(status, cop_run_claim(run, "validation_hash", "data.validation",
+                                  cop_hash_text(text, hash), err));
+
+done:
+    return status;
+}
+
+static cop_status set_summary(cop_run *run, cop_error *err)
+{
+    const cop_study_file *study = run->study;
+    static const char *const losses[] = {"kl", "ce", "mixed"};
+    cop_text objectives = {0};
+    cop_text rungs = {0};
+    char keep[32];
+    cop_status status = COP_OK;
+
+    for (int i = 0; i < study->objectives; i++) {
+        cop_text_appendf(&objectives, "%s%s", i > 0 ? "," : "",
+                         cop_objective_name(study->objective[i]));
+    }
+    for (int i = 0; i < study->rungs; i++) {
+        cop_text_appendf(&rungs, "%s%" PRId64, i > 0 ? "," : "", study->rung_tokens[i]);
+    }
+    snprintf(keep, sizeof keep, "%g", study->keep);
+    COP_TRY(status, cop_text_check(&objectives, "objectives", err));
+    COP_TRY(status, cop_text_check(&rungs, "rungs", err));
+    COP_TRY(status, cop_store_set(run->store, "objectives", cop_text_view(&objectives), err));
+    COP_TRY(status, cop_store_set(run->store, "rungs", cop_text_view(&rungs), err));
+    COP_TRY(status, cop_store_set(run->store, "keep", keep, err));
+    COP_TRY(status, cop_store_set(run->store, "loss", losses[study->probe_loss], err));
+    COP_TRY(status, cop_run_set_i64(run, "seed", (int64_t)study->seed, err));
+    COP_TRY(status, cop_run_set_i64(run, "sequence", study->probe_sequence, err));
+    COP_TRY(status, cop_run_set_i64(run, "batch_tokens", study->batch_tokens, err));
+    COP_TRY(status, cop_run_set_i64(run, "held_out_sequences", run->held_count, err));
+
+done:
+    cop_text_release(&objectives);
+    cop_text_release(&rungs);
+    return status;
+}
+
+// Who computed it, where and with what.
+static cop_status set_provenance(cop_run *run, cop_error *err)
+{
+    char cpu[128];
+    char date[COP_CLOCK_DATE_BYTES];
+    char *created = NULL;
+    char *resumes = NULL;
+    int64_t count = 0;
+    cop_status status = COP_OK;
+
+    cop_system_cpu_name(cpu, sizeof cpu);
+    COP_TRY(status, cop_store_get(run->store, "created", &created, err));
+    if (created == NULL) {
+        COP_TRY(status, cop_store_set(run->store, "created", cop_clock_date(date), err));
+        COP_TRY(status, cop_run_set_i64(run, "resumes", 0, err));
+    } else {
+        COP_TRY(status, cop_store_get(run->store, "resumes", &resumes, err));
+        if (resumes != NULL && cop_text_to_i64(resumes, &count)) {
+            count++;
+        }
+        COP_TRY(status, cop_run_set_i64(run, "resumes", count, err));
+    }
+    COP_TRY(status, cop_store_set(run->store, "program", cop_version(), err));
+    COP_TRY(status, cop_store_set(run->store, "cpu", cpu, err));
+    COP_TRY(status, cop_run_set_i64(run, "threads", cop_system_threads(), err));
+    if (run->options->command != NULL) {
+        COP_TRY(status, cop_store_set(run->store, "command", run->options->command, err));
+    }
+    if (run->options->device != NULL) {
+        COP_TRY(status, cop_store_set(run->store, "device", run->options->device, err));
+    }
+    COP_TRY(status, set_path(run, "study", run->study->path, err));
+    COP_TRY(status, set_path(run, "teacher", run->study->teacher, err));
+    COP_TRY(status, set_path(run, "train", run->study->train, err));
+    COP_TRY(status, set_path(run, "validation", run->study->validation, err));
+
+done:
+    cop_free(created);
+    cop_free(resumes);
+    return status;
+}
+
+cop_status cop_run_identify(cop_run *run, cop_error *err)
+{
+    cop_status status = COP_OK;
+
+    COP_TRY(status, claim_settings(run, err));
+    COP_TRY(status, cop_run_claim(run, "backend", "backend", run->backend->type->name, err));
+    COP_TRY(status, claim_hashes(run, err));
+    COP_TRY(status, set_summary(run, err));
+    COP_TRY(status, set_provenance(run, err));
+
+done:
+    return status;
+}
