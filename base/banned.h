@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+// NOLINTBEGIN(readability-identifier-naming): the names are those of the functions.
 #define COP_BANNED(name, instead) cop_banned_##name##_use_##instead
 
 // Strings: unbounded, or silently unterminated.
@@ -64,5 +65,6 @@
 #    define strdup(...)        COP_BANNED(strdup, cop_alloc_string)
 #    define strndup(...)       COP_BANNED(strndup, cop_alloc_string)
 #endif
+// NOLINTEND(readability-identifier-naming)
 
 #endif

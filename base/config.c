@@ -163,7 +163,9 @@ static cop_status add_item(const reader *r, cop_config_node *parent, cop_config_
 {
     if (parent->count == parent->capacity) {
         const size_t capacity = parent->capacity == 0 ? 8 : 2 * parent->capacity;
-        cop_config_node **items = cop_realloc(parent->items, capacity, sizeof *items);
+        cop_config_node **items =
+            cop_realloc(parent->items, capacity,
+                        sizeof items[0]); // NOLINT(bugprone-sizeof-expression): pointers are meant
         if (items == NULL) {
             destroy_node(item);
             return fail_with_nomem(r, err);

@@ -66,6 +66,7 @@ static int empty_directory(int fd)
     }
     int result = 0;
     struct dirent *entry;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this call's own
     while (result == 0 && (errno = 0, entry = readdir(directory)) != NULL) {
         const char *name = entry->d_name;
         if (name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'))) {
@@ -181,8 +182,8 @@ static bool is_empty_directory(const char *path)
     if (directory == NULL) {
         return false;
     }
-    size_t entries = 0; // "." and ".." are always there
-    while (entries < 3 && readdir(directory) != NULL) {
+    size_t entries = 0;                                 // "." and ".." are always there
+    while (entries < 3 && readdir(directory) != NULL) { // NOLINT(concurrency-mt-unsafe): as above
         entries++;
     }
     (void)closedir(directory);

@@ -289,14 +289,13 @@ bool cop_text_to_i64(const char *string, int64_t *out)
     int64_t value = 0;
     long zeros = 0;
     for (size_t i = 0; i <= parts.length; i++) {
-        const char c = i < parts.length ? parts.digits[i] : '\0';
-        if (c == '0') {
-            zeros++;
-        }
-        if (c == '0' || c == '.') {
+        const char c = parts.digits[i < parts.length ? i : 0];
+        const bool is_end = i == parts.length;
+        if (!is_end && (c == '0' || c == '.')) {
+            zeros += c == '0';
             continue;
         }
-        if (c == '\0') { // all digits seen: only the power of ten is left
+        if (is_end) { // all digits seen: only the power of ten is left
             zeros += parts.exponent - parts.fraction_digits;
             if (value != 0 && zeros < 0) {
                 return false;
@@ -309,7 +308,7 @@ bool cop_text_to_i64(const char *string, int64_t *out)
             value *= 10;
         }
         zeros = 0;
-        if (c != '\0') {
+        if (!is_end) {
             const int digit = c - '0';
             if (value < (INT64_MIN + digit) / 10) {
                 return false;

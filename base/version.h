@@ -8,6 +8,6 @@ const char *cop_version(void);
 
 // Once, at start; borrowed: a string literal. The program knows its revision, libraries do not, so
 // that they need not be rebuilt with every commit.
-void cop_version_set(const char *version);
+void cop_version_set(const char *full_version);
 
 #endif

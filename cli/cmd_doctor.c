@@ -2,6 +2,7 @@
 
 #include <cblas.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <gsl/gsl_version.h>
 #include <hdf5.h>
 #include <jansson.h>
@@ -27,6 +28,7 @@ typedef struct arguments {
     bool is_quick;
 } arguments;
 
+// NOLINTNEXTLINE(readability-non-const-parameter): the type is argp's
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     arguments *given = state->input;
@@ -34,7 +36,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT: cop_cli_pass_common(state, &given->common); break;
     case 'n': given->is_quick = true; break;
-    case ARGP_KEY_ARG: argp_error(state, "too many arguments"); break;
+    case ARGP_KEY_ARG:
+        argp_error(state, "too many arguments"); // NOLINT(concurrency-mt-unsafe)
+        return EINVAL;
     default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
@@ -214,7 +218,7 @@ static json_t *describe_limits(void)
                                             "OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA",
                                             "DNNL_MAX_CPU_ISA"};
     for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++) {
-        const char *value = getenv(variables[i]);
+        const char *value = getenv(variables[i]); // NOLINT(concurrency-mt-unsafe): no thread writes
         if (value != NULL) {
             put_text(limits, variables[i], value);
         }

@@ -53,9 +53,9 @@ static const command *find_command(const char *name)
         names[i] = commands[i].name;
     }
     const char *nearest = cop_text_nearest(name, names, COMMANDS);
-    fprintf(stderr, "coppice: unknown command: %s (%s%s%ssee: coppice --help)\n", name,
-            nearest != NULL ? "did you mean " : "", nearest != NULL ? nearest : "",
-            nearest != NULL ? "? " : "");
+    (void)fprintf(stderr, "coppice: unknown command: %s (%s%s%ssee: coppice --help)\n", name,
+                  nearest != NULL ? "did you mean " : "", nearest != NULL ? nearest : "",
+                  nearest != NULL ? "? " : "");
     return NULL;
 }
 
@@ -74,6 +74,7 @@ static int run_command(const char *name, int argc, char **argv)
 // OpenBLAS reads OPENBLAS_CORETYPE while it is loaded, before main(). Build hosts export it to get
 // repeatable builds, and their users then run without AVX-512. The cure is a second start without
 // it. COPPICE_KEEP_CORETYPE=1 keeps the setting.
+// NOLINTBEGIN(concurrency-mt-unsafe): before any thread exists
 static void restart_without_core_type(char **argv)
 {
     static const char guard[] = "COPPICE_RESTARTED";
@@ -88,6 +89,8 @@ static void restart_without_core_type(char **argv)
     (void)unsetenv(guard);
 }
 
+// NOLINTEND(concurrency-mt-unsafe)
+
 // Runs at every exit, that of argp's --help too: a result that did not reach its file or pipe is
 // a failure.
 static void check_stdout(void)
@@ -99,7 +102,7 @@ static void check_stdout(void)
         if (flushed != 0) {
             (void)strerror_r(errno, reason, sizeof reason);
         }
-        fprintf(stderr, "coppice: standard output: cannot write: %s\n", reason);
+        (void)fprintf(stderr, "coppice: standard output: cannot write: %s\n", reason);
         _exit(COP_EXIT_FAILED);
     }
     cop_cli_terminal_clear();
@@ -119,7 +122,7 @@ int main(int argc, char **argv)
     const char *first = argc > 1 ? argv[1] : "";
     const bool is_help = strcmp(first, "help") == 0;
     if (argc < 2) {
-        fprintf(stderr, "coppice: no command given (see: coppice --help)\n");
+        (void)fprintf(stderr, "coppice: no command given (see: coppice --help)\n");
         return COP_EXIT_USAGE;
     }
     if (strcmp(first, "--version") == 0 || strcmp(first, "-V") == 0) {

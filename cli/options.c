@@ -7,6 +7,9 @@
 #include "cli/cli.h"
 #include "kernels/cpu.h"
 
+// argp ends the program while it parses, before any thread exists.
+// NOLINTBEGIN(concurrency-mt-unsafe)
+
 enum { KEY_JSON = 0x1000, KEY_FORCE, KEY_THREADS, KEY_PRECISION };
 
 enum { THREADS_MAX = 4096 };
@@ -122,3 +125,5 @@ void cop_cli_parse(const struct argp *argp, int argc, char **argv, void *argumen
         argp_failure(NULL, COP_EXIT_USAGE, 0, "the options cannot be read");
     }
 }
+
+// NOLINTEND(concurrency-mt-unsafe)

@@ -34,7 +34,8 @@ program_result program_run(const char *line)
         snprintf(script, sizeof script, "coppice='%s'; source='%s'; { %s\n} >%s 2>%s", COP_PROGRAM,
                  COP_SOURCE_DIR, line, out_path, err_path);
     assert_in_range(length, 1, sizeof script - 1);
-    const int status = system(script); // the lines come from the tests
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread; the lines come from the tests
+    const int status = system(script);
     return (program_result){
         .exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
         .out = take_file(out_path),

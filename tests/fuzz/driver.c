@@ -18,7 +18,7 @@ static int run_file(const char *path)
     char *data = NULL;
     size_t bytes = 0;
     if (cop_file_read(&data, &bytes, path, (size_t)64 << 20, &err) != COP_OK) {
-        fprintf(stderr, "%s\n", err.message);
+        (void)fprintf(stderr, "%s\n", err.message);
         return 1;
     }
     // A block of exactly this size, so that AddressSanitizer sees a read behind its end.
@@ -37,6 +37,7 @@ static int run_folder(const char *path, size_t *files)
     DIR *folder = opendir(path);
     int result = folder == NULL;
     const struct dirent *entry;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
     while (result == 0 && (entry = readdir(folder)) != NULL) {
         if (entry->d_name[0] != '.') {
             char *file = cop_file_join(path, entry->d_name);
