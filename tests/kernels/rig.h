@@ -49,7 +49,9 @@ typedef union rig_args {
 typedef struct rig {
     cop_op op;
     rig_args args;
-    char *memory; // owned, RIG_BYTES
+    char *memory;   // owned, RIG_BYTES
+    char *start;    // owned: memory before the first run; by rig_expect()
+    char *expected; // owned: memory after the reference ran
     size_t used;
     uint64_t state; // of the random numbers
     unsigned types; // element types of activations: bit i set, the i-th one is bf16
@@ -82,8 +84,12 @@ void rig_run(rig *self, cop_backend *backend);
 // The same, returning the status; `err` may be NULL.
 cop_status rig_try(rig *self, cop_backend *backend, cop_error *err);
 
-// Runs both, starting from the same operands, and compares the outputs; `what` names the case.
-void rig_compare(rig *self, cop_backend *reference, cop_backend *other, const char *what);
+// Runs the operator on the backend that is right by definition and keeps its outputs; the operands
+// are restored.
+void rig_expect(rig *self, cop_backend *reference);
+// Runs it on another one, compares, and restores the operands. Fails the test when an output is off
+// by more than the tolerance, or anything else was written. `what` names the case in messages.
+void rig_check(rig *self, cop_backend *other, const char *what);
 
 double rig_get(cop_matrix m, int64_t r, int64_t c);
 void rig_put(cop_matrix m, int64_t r, int64_t c, double value);
