@@ -73,12 +73,13 @@ static cop_place place_of(const cop_network *network, cop_role role, int64_t lay
     return index < 0 ? (cop_place){0} : network->places[index];
 }
 
-// The place of `count` neighbours, beginning with `first`, as one.
-static cop_place join(cop_place first, const cop_place *others, int count)
+// The place of `count` neighbours, beginning with `first`, as one. Said, not guessed from the sizes,
+// whether they are vectors: a matrix may have a single row.
+static cop_place join(cop_place first, const cop_place *others, int count, bool is_vector)
 {
     cop_place whole = first;
     for (int i = 0; i < count; i++) {
-        if (first.rows == 1 && others[i].rows == 1) {
+        if (is_vector) {
             whole.cols += others[i].cols;
         } else {
             whole.rows += others[i].rows;
@@ -100,15 +101,15 @@ static void place_layer(cop_network *network, int64_t layer)
 
     at->input_norm = place_of(network, COP_ROLE_INPUT_NORM, layer);
     at->input_norm_bias = place_of(network, COP_ROLE_INPUT_NORM_BIAS, layer);
-    at->qkv = join(place_of(network, COP_ROLE_Q, layer), qkv, 2);
-    at->qkv_bias = join(place_of(network, COP_ROLE_Q_BIAS, layer), qkv_bias, 2);
+    at->qkv = join(place_of(network, COP_ROLE_Q, layer), qkv, 2, false);
+    at->qkv_bias = join(place_of(network, COP_ROLE_Q_BIAS, layer), qkv_bias, 2, true);
     at->o = place_of(network, COP_ROLE_O, layer);
     at->o_bias = place_of(network, COP_ROLE_O_BIAS, layer);
     at->post_norm = place_of(network, COP_ROLE_POST_NORM, layer);
     at->post_norm_bias = place_of(network, COP_ROLE_POST_NORM_BIAS, layer);
-    at->wide = is_gated ? join(place_of(network, COP_ROLE_GATE, layer), &up, 1) : up;
+    at->wide = is_gated ? join(place_of(network, COP_ROLE_GATE, layer), &up, 1, false) : up;
     at->wide_bias =
-        is_gated ? join(place_of(network, COP_ROLE_GATE_BIAS, layer), &up_bias, 1) : up_bias;
+        is_gated ? join(place_of(network, COP_ROLE_GATE_BIAS, layer), &up_bias, 1, true) : up_bias;
     at->down = place_of(network, COP_ROLE_DOWN, layer);
     at->down_bias = place_of(network, COP_ROLE_DOWN_BIAS, layer);
 }
