@@ -1,0 +1,139 @@
+#include "report/settings.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "search/facts.h"
+#include "search/study_file.h"
+
+static const char *const names[] = {
+    [COP_OBJECTIVE_LOSS] = "loss",
+    [COP_OBJECTIVE_PARAMS] = "params",
+    [COP_OBJECTIVE_MEMORY] = "memory_bytes",
+    [COP_OBJECTIVE_FLOPS] = "flops_per_token",
+};
+
+enum { NAMES = sizeof names / sizeof names[0] };
+
+const char *cop_report_objective_name(cop_objective objective)
+{
+    return names[objective];
+}
+
+static int objective_of(const char *word, size_t length)
+{
+    for (int i = 0; i < NAMES; i++) {
+        if (strlen(names[i]) == length && memcmp(names[i], word, length) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+// "loss,params"; false when a word is unknown or there are too many.
+static bool parse_objectives(cop_report *report, const char *text)
+{
+    report->objectives = 0;
+    for (const char *at = text; at != NULL && *at != '\0';) {
+        const size_t length = strcspn(at, ",");
+        const int objective = objective_of(at, length);
+        if (objective < 0 || report->objectives == 4) {
+            report->objectives = 0;
+            return false;
+        }
+        report->objective[report->objectives++] = (cop_objective)objective;
+        at = at[length] == ',' ? at + length + 1 : NULL;
+    }
+    return report->objectives > 0;
+}
+
+// The study's own copy of its file, for what the facts do not say. A copy that cannot be read is no
+// reason to refuse a report.
+static void read_study_file(cop_report *report, bool needs_objectives, bool needs_seed)
+{
+    cop_study_file *study = cop_alloc(1, sizeof *study);
+    char *path = cop_file_join(report->directory, "study.yaml");
+    if (study != NULL && path != NULL && cop_file_exists(path) &&
+        cop_study_file_read(study, path, false, NULL) == COP_OK) {
+        if (needs_objectives && study->objectives > 0) {
+            report->objectives = study->objectives;
+            memcpy(report->objective, study->objective, sizeof report->objective);
+        }
+        if (needs_seed) {
+            report->seed = study->seed;
+        }
+        report->stages = study->rungs + 1 > report->stages ? study->rungs + 1 : report->stages;
+        cop_study_file_release(study);
+    }
+    cop_free(path);
+    cop_free(study);
+}
+
+static int count_commas(const char *text)
+{
+    int count = 0;
+    for (; *text != '\0'; text++) {
+        count += *text == ',';
+    }
+    return count;
+}
+
+static void set_name(cop_report *report)
+{
+    const char *name = cop_snapshot_fact(report->snapshot, COP_FACT_STUDY_NAME);
+    const char *path = cop_snapshot_fact(report->snapshot, COP_FACT_STUDY_PATH);
+    char directory[sizeof report->directory];
+    if (name == NULL && path != NULL) {
+        name = cop_file_name(path);
+    }
+    if (name == NULL) { // "runs/tiny/" is called "tiny"
+        (void)snprintf(directory, sizeof directory, "%s", report->directory);
+        size_t length = strlen(directory);
+        while (length > 1 && directory[length - 1] == '/') {
+            directory[--length] = '\0';
+        }
+        name = cop_file_name(directory);
+    }
+    const size_t length = strlen(name);
+    const size_t suffix = length > 5 && strcmp(name + length - 5, ".yaml") == 0 ? 5 : 0;
+    (void)snprintf(report->name, sizeof report->name, "%.*s", (int)(length - suffix), name);
+}
+
+cop_status cop_report_settings(cop_report *report, cop_error *err)
+{
+    const char *objectives = cop_snapshot_fact(report->snapshot, COP_FACT_OBJECTIVES);
+    const char *seed = cop_snapshot_fact(report->snapshot, COP_FACT_SEED);
+    const char *rungs = cop_snapshot_fact(report->snapshot, COP_FACT_RUNG_TOKENS);
+    int64_t number = 0;
+    set_name(report);
+    const bool has_objectives = parse_objectives(report, objectives);
+    const bool has_seed = seed != NULL && cop_text_to_i64(seed, &number);
+    if (objectives != NULL && !has_objectives) {
+        return COP_FAIL(err, COP_ERR_FORMAT,
+                        "%s: objectives of the study are unknown: %.200s (allowed: loss, params, "
+                        "memory_bytes, flops_per_token)",
+                        report->directory, objectives);
+    }
+    report->seed = (uint64_t)number;
+    report->stages = rungs == NULL || rungs[0] == '\0' ? 1 : count_commas(rungs) + 2;
+    if (!has_objectives || !has_seed || rungs == NULL) {
+        read_study_file(report, !has_objectives, !has_seed);
+    }
+    if (report->objectives == 0) {
+        report->objective[0] = COP_OBJECTIVE_LOSS;
+        report->objective[1] = COP_OBJECTIVE_PARAMS;
+        report->objectives = 2;
+    }
+    report->resource = COP_OBJECTIVE_PARAMS;
+    for (int i = report->objectives - 1; i >= 0; i--) {
+        if (report->objective[i] != COP_OBJECTIVE_LOSS) {
+            report->resource = report->objective[i];
+        }
+    }
+    if (report->stages > COP_REPORT_STAGES_MAX) {
+        report->stages = COP_REPORT_STAGES_MAX;
+    }
+    return COP_OK;
+}

@@ -1,0 +1,11 @@
+// What a report needs to know about a study beside its figures.
+
+#ifndef COP_REPORT_SETTINGS_H
+#define COP_REPORT_SETTINGS_H
+
+#include "report/report.h"
+
+// Fills name, objectives, resource, seed and the planned number of stages.
+COP_MUST_CHECK cop_status cop_report_settings(cop_report *report, cop_error *err);
+
+#endif
