@@ -76,7 +76,6 @@ void cop_report_release(cop_report *report);
 const cop_ranked *cop_report_entry(const cop_report *report, int64_t index, int stage);
 bool cop_report_is_on_front(const cop_report *report, int64_t index);
 double cop_report_resource(const cop_report *report, int64_t index);
-const char *cop_report_objective_name(cop_objective objective);
 
 // The document of report.json (DESIGN.md section 4). Owned by the caller.
 COP_MUST_CHECK cop_status cop_report_json(json_t **out, const cop_report *report, cop_error *err);

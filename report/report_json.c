@@ -4,8 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/json.h"
+#include "base/alloc.h"
 #include "base/version.h"
+#include "model/arch_json.h"
 #include "report/json_build.h"
 #include "report/report.h"
 #include "search/facts.h"
@@ -164,7 +165,7 @@ static json_t *objectives_of(const cop_report *report)
     for (int i = 0; i < report->objectives; i++) {
         const cop_objective objective = report->objective[i];
         json_t *object = json_object();
-        cop_build_put(object, "name", cop_build_text(cop_report_objective_name(objective)));
+        cop_build_put(object, "name", cop_build_text(cop_objective_name(objective)));
         cop_build_put(object, "unit", cop_build_text(unit_of(objective)));
         cop_build_put(object, "direction", cop_build_text("minimise"));
         cop_build_put(object, "definition", cop_build_text(definition_of(report, objective)));
@@ -182,14 +183,51 @@ static json_t *fact_of(const cop_report *report, const char *key)
                                                             : cop_build_text(value);
 }
 
-static json_t *parsed_fact(const cop_report *report, const char *key)
+// "params >= 7.8e9: 12; params <= 8.5e9: 30" as [{text, excluded}].
+static json_t *bounds_of(const cop_report *report)
 {
-    const char *value = cop_snapshot_fact(report->snapshot, key);
-    json_t *parsed = NULL;
-    if (value == NULL || cop_json_parse(&parsed, key, value, strlen(value), NULL) != COP_OK) {
-        return json_null();
+    const char *at = cop_snapshot_fact(report->snapshot, COP_FACT_EXCLUDED);
+    json_t *list = json_array();
+    while (at != NULL && *at != '\0') {
+        char part[160];
+        const size_t length = strcspn(at, ";");
+        int64_t excluded = 0;
+        (void)snprintf(part, sizeof part, "%.*s", (int)length, at);
+        char *colon = strrchr(part, ':');
+        if (colon != NULL && cop_text_to_i64(colon + 1 + strspn(colon + 1, " "), &excluded)) {
+            json_t *bound = json_object();
+            *colon = '\0';
+            cop_build_put(bound, "text", cop_build_text(part));
+            cop_build_put(bound, "excluded", json_integer(excluded));
+            cop_build_add(list, bound);
+        }
+        at += length;
+        at += strspn(at, "; ");
     }
-    return parsed;
+    return list;
+}
+
+static json_t *space_of(const cop_report *report)
+{
+    json_t *object = json_object();
+    cop_build_put(object, "size", fact_of(report, COP_FACT_SPACE_SIZE));
+    cop_build_put(object, "feasible", json_integer(report->snapshot->count));
+    cop_build_put(object, "bounds", bounds_of(report));
+    return object;
+}
+
+// The teacher's own figures, when its config.json is still where it was.
+static void put_teacher(json_t *object, const cop_report *report)
+{
+    const char *path = cop_snapshot_fact(report->snapshot, COP_FACT_TEACHER);
+    cop_arch *arch = cop_alloc(1, sizeof *arch);
+    if (path != NULL && arch != NULL && cop_arch_read(arch, path, NULL) == COP_OK) {
+        char text[COP_ARCH_TEXT_BYTES];
+        const cop_cost cost = cop_cost_of(arch, 1, 1, COP_BF16, COP_BF16);
+        cop_build_put(object, "teacher_params", json_integer(cost.params));
+        cop_build_put(object, "teacher_arch", cop_build_text(cop_arch_text(text, arch)));
+    }
+    cop_free(arch);
 }
 
 static json_t *study_of(const cop_report *report)
@@ -204,9 +242,9 @@ static json_t *study_of(const cop_report *report)
     cop_build_put(object, "deepest_stage",
                   report->deepest < 0 ? json_null() : json_integer(report->deepest));
     cop_build_put(object, "failures", json_integer(report->failures));
-    cop_build_put(object, "space", parsed_fact(report, COP_FACT_SPACE_REPORT));
-    cop_build_put(object, "teacher_params", fact_of(report, COP_FACT_TEACHER_PARAMS));
-    cop_build_put(object, "teacher_arch", fact_of(report, COP_FACT_TEACHER_ARCH));
+    cop_build_put(object, "space", space_of(report));
+    cop_build_put(object, "stopped_early", fact_of(report, COP_FACT_STABLE));
+    put_teacher(object, report);
     if (report->deepest >= 0) {
         const cop_ranked *best = &report->stage[report->deepest].ranking.entry[0];
         const cop_evaluation *e =
@@ -341,8 +379,10 @@ static json_t *provenance_of(const cop_report *report)
     json_t *seconds = json_array();
     json_t *retries = json_object();
     for (int64_t i = 0; i < snapshot->facts; i++) {
-        if (strcmp(snapshot->fact[i].key, COP_FACT_SPACE_REPORT) != 0) {
-            cop_build_put(facts, snapshot->fact[i].key, cop_build_text(snapshot->fact[i].value));
+        const cop_fact *fact = &snapshot->fact[i];
+        if (strncmp(fact->key, COP_FACT_STAGE_PREFIX, strlen(COP_FACT_STAGE_PREFIX)) != 0 &&
+            strncmp(fact->key, COP_FACT_STALLED_PREFIX, strlen(COP_FACT_STALLED_PREFIX)) != 0) {
+            cop_build_put(facts, fact->key, cop_build_text(fact->value));
         }
     }
     for (int s = 0; s < report->stages; s++) {

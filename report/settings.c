@@ -8,24 +8,13 @@
 #include "search/facts.h"
 #include "search/study_file.h"
 
-static const char *const names[] = {
-    [COP_OBJECTIVE_LOSS] = "loss",
-    [COP_OBJECTIVE_PARAMS] = "params",
-    [COP_OBJECTIVE_MEMORY] = "memory_bytes",
-    [COP_OBJECTIVE_FLOPS] = "flops_per_token",
-};
-
-enum { NAMES = sizeof names / sizeof names[0] };
-
-const char *cop_report_objective_name(cop_objective objective)
-{
-    return names[objective];
-}
+enum { NAMES = COP_OBJECTIVE_FLOPS + 1 };
 
 static int objective_of(const char *word, size_t length)
 {
     for (int i = 0; i < NAMES; i++) {
-        if (strlen(names[i]) == length && memcmp(names[i], word, length) == 0) {
+        if (strlen(cop_objective_name((cop_objective)i)) == length &&
+            memcmp(cop_objective_name((cop_objective)i), word, length) == 0) {
             return i;
         }
     }
@@ -80,32 +69,27 @@ static int count_commas(const char *text)
     return count;
 }
 
+// "…/studies/tiny.yaml" is called "tiny"; without its path, the directory "runs/tiny/" is.
 static void set_name(cop_report *report)
 {
-    const char *name = cop_snapshot_fact(report->snapshot, COP_FACT_STUDY_NAME);
-    const char *path = cop_snapshot_fact(report->snapshot, COP_FACT_STUDY_PATH);
-    char directory[sizeof report->directory];
-    if (name == NULL && path != NULL) {
-        name = cop_file_name(path);
+    const char *path = cop_snapshot_fact(report->snapshot, COP_FACT_STUDY);
+    char text[sizeof report->directory];
+    (void)snprintf(text, sizeof text, "%s", path != NULL ? path : report->directory);
+    size_t length = strlen(text);
+    while (length > 1 && text[length - 1] == '/') {
+        text[--length] = '\0';
     }
-    if (name == NULL) { // "runs/tiny/" is called "tiny"
-        (void)snprintf(directory, sizeof directory, "%s", report->directory);
-        size_t length = strlen(directory);
-        while (length > 1 && directory[length - 1] == '/') {
-            directory[--length] = '\0';
-        }
-        name = cop_file_name(directory);
-    }
-    const size_t length = strlen(name);
-    const size_t suffix = length > 5 && strcmp(name + length - 5, ".yaml") == 0 ? 5 : 0;
-    (void)snprintf(report->name, sizeof report->name, "%.*s", (int)(length - suffix), name);
+    const char *name = cop_file_name(text);
+    const char *suffix = path == NULL ? NULL : strrchr(name, '.');
+    const size_t kept = suffix == NULL || suffix == name ? strlen(name) : (size_t)(suffix - name);
+    (void)snprintf(report->name, sizeof report->name, "%.*s", (int)kept, name);
 }
 
 cop_status cop_report_settings(cop_report *report, cop_error *err)
 {
     const char *objectives = cop_snapshot_fact(report->snapshot, COP_FACT_OBJECTIVES);
     const char *seed = cop_snapshot_fact(report->snapshot, COP_FACT_SEED);
-    const char *rungs = cop_snapshot_fact(report->snapshot, COP_FACT_RUNG_TOKENS);
+    const char *rungs = cop_snapshot_fact(report->snapshot, COP_FACT_RUNGS);
     int64_t number = 0;
     set_name(report);
     const bool has_objectives = parse_objectives(report, objectives);

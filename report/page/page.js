@@ -363,7 +363,7 @@
         { title: lossName, cell: (c) => interval(lossOf(c, stage)) },
         { title: "agreement", cell: (c) => percent(at(c, stage).metrics.agreement.value), help: "positions where the argmax is the teacher's" },
         { title: "on the front", cell: (c) => percent(at(c, stage).front_probability), help: "share of resamples in which nothing dominates it" },
-        { title: "to the next larger", cell: (c) => { const s = steps.get(c.id); return s ? [signed(-s.gain.value), el("span", { class: "pm" }, " " + (isNumber(s.gain_per_percent) ? signed(-s.gain_per_percent, 5) + " per 1 %" : "")), s.is_flat && tag("flat")] : missing; }, help: "change of the loss, and for each 1 % more of the resource; flat: within noise" },
+        { title: "to the next", cell: (c) => { const s = steps.get(c.id); return s ? [signed(-s.gain.value), el("span", { class: "pm" }, " " + (isNumber(s.gain_per_percent) ? signed(-s.gain_per_percent, 5) + " per 1 %" : "")), s.is_flat && tag("flat")] : missing; }, help: "change of the loss, and for each 1 % more of the resource; flat: within noise" },
       ], rows, { rowClass }));
   };
   const drawRungs = () => {
@@ -402,12 +402,15 @@
     ];
   };
   const drawAll = () => {
+    const m = (c, name) => { const s = at(c, state.stage); return s && s.metrics ? s.metrics[name] : null; };
     const columns = allColumns();
     const column = columns.find((c) => c.key === state.sort.key) || columns[0];
     const needle = state.filter.toLowerCase();
     const key = (c) => { const v = column.sort(c); return v === undefined || v === null ? Infinity : v; };
     const rows = data.candidates.filter((c) => (c.id + " " + c.status + " " + (c.reason || "")).toLowerCase().includes(needle))
-      .sort((a, b) => { const u = key(a), v = key(b); return (u < v ? -1 : u > v ? 1 : 0) * (state.sort.up ? 1 : -1); });
+      .sort((a, b) => { const u = key(a), v = key(b); 
+        if (u !== v) return (u < v ? -1 : 1) * (state.sort.up ? 1 : -1);
+        return ((m(a, "loss") || {}).value ?? Infinity) < ((m(b, "loss") || {}).value ?? Infinity) ? -1 : 1; });
     $("all").replaceChildren(
       el("p", { class: "note" }, "Figures of " + (state.stage < 0 ? "no stage yet" : stageName(state.stage) + ", " + stageTokens(state.stage)) + ". Candidates that did not reach it have none. " + rows.length + " of " + data.candidates.length + " shown."),
       rows.length ? table(columns, rows, { long: true, rowClass, onsort: (c) => { state.sort = { key: c.key, up: state.sort.key === c.key ? !state.sort.up : true }; drawAll(); } }) : empty("Nothing matches."));
@@ -418,17 +421,17 @@
       { title: "objective", left: true, cell: (o) => o.name }, { title: "unit", left: true, cell: (o) => o.unit }, { title: "direction", left: true, cell: (o) => o.direction }, { title: "definition", left: true, wrap: true, cell: (o) => o.definition },
     ], data.objectives);
     if (!space) { $("space").replaceChildren(goals); return; }
-    const parts = [el("p", { class: "note" }, [count(space.size) + " grid points", isNumber(space.invalid) && space.invalid > 0 ? space.invalid + " are no architecture" : null, isNumber(space.duplicates) && space.duplicates > 0 ? space.duplicates + " are duplicates" : null, space.feasible + " are feasible"].filter((t) => t).join(", ") + ".")];
+    const parts = [el("p", { class: "note" }, (isNumber(space.size) ? count(space.size) + " grid points, " : "") + space.feasible + " candidates meet all bounds. A point may violate several.")];
     if ((space.bounds || []).length) {
       parts.push(table([
-        { title: "bound", left: true, cell: (b) => b.text }, { title: "excludes", cell: (b) => b.excluded }, { title: "of them alone", cell: (b) => b.only }, { title: "nearest excluded value", cell: (b) => count(b.nearest) },
+        { title: "bound", left: true, cell: (b) => b.text }, { title: "grid points excluded", cell: (b) => b.excluded },
       ], space.bounds), el("p", {}, ""));
     }
     $("space").replaceChildren(...parts, goals);
   };
   const drawProvenance = () => {
     const p = data.provenance;
-    const rows = Object.entries(p.facts).filter(([k]) => k !== "program.command");
+    const rows = Object.entries(p.facts).filter(([k]) => k !== "command");
     rows.push(["evaluation time", duration(p.seconds)], ["report made by", "coppice " + p.report_version], ["bootstrap resamples", String(p.resamples)], ["study directory", p.directory]);
     const retries = Object.entries(p.retries);
     if (retries.length) rows.push(["repeated attempts", retries.map(([id, n]) => id + ": " + n).join(", ")]);
