@@ -42,7 +42,7 @@ void cop_reference_attention_forward(const cop_attention_forward_args *args)
             const int64_t g = h / (args->heads / args->kv_heads);
             const int64_t first = b * args->sequence;
             for (int64_t t = 0; t < args->sequence; t++) {
-                double max = -INFINITY;
+                double max = -HUGE_VAL;
                 for (int64_t s = 0; s <= t; s++) {
                     score[s] = (double)args->scale *
                                dot(args->q, first + t, h, args->k, first + s, g, dim);

@@ -15,7 +15,7 @@ static void logits_of(double *out, cop_matrix hidden, cop_matrix head, int64_t r
 
 static double log_sum_exp(const double *x, int64_t count, double temperature)
 {
-    double max = -INFINITY;
+    double max = -HUGE_VAL;
     for (int64_t v = 0; v < count; v++) {
         max = fmax(max, x[v] / temperature);
     }
