@@ -28,7 +28,8 @@ endfunction()
 
 # cop_set_test(<name> [TIMEOUT <seconds>] [LABELS <label>...] [ENVIRONMENT <X=y>...])
 # What all tests have in common, for those made with add_test() too. Settings of OpenBLAS that the
-# caller's shell may export do not reach a test.
+# caller's shell may export do not reach a test. Tests run side by side, and a thread that waits
+# spinning takes the core that another needs: passive waiting makes them up to twenty times faster.
 function(cop_set_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "LABELS;ENVIRONMENT")
   if(NOT arg_TIMEOUT)
@@ -38,7 +39,7 @@ function(cop_set_test name)
     ${name}
     PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
                ENVIRONMENT "${arg_ENVIRONMENT}" ENVIRONMENT_MODIFICATION
-               "OPENBLAS_CORETYPE=unset:;OPENBLAS_L2_SIZE=unset:")
+               "OPENBLAS_CORETYPE=unset:;OPENBLAS_L2_SIZE=unset:;OMP_WAIT_POLICY=set:passive")
 endfunction()
 
 # cop_add_fuzzer(<name> LIBS <target>...)
