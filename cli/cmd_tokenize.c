@@ -17,7 +17,7 @@
 
 enum { KEY_TOKENIZER = 0x2000, KEY_HELD_OUT, KEY_HELD_OUT_OUTPUT };
 
-enum { PIECE = 65536, BYTE_VOCAB = 256 };
+enum { PIECE = 65536, BYTE_VOCAB = 256, PROGRESS_MIN = 64 };
 
 #define HELD_OUT_MIN 1e-6
 #define HELD_OUT_MAX 0.5
@@ -55,9 +55,6 @@ static error_t parse(int key, char *text, struct argp_state *state)
             argp_error(state, "-o FILE.bin is missing");
         } else if ((given->held_out > 0.0) != (given->held_out_output != NULL)) {
             argp_error(state, "--held-out and --held-out-output go together");
-        } else if (given->held_out_output != NULL &&
-                   strcmp(given->held_out_output, given->output) == 0) {
-            argp_error(state, "-o and --held-out-output are one file");
         }
         break;
     default: return ARGP_ERR_UNKNOWN;
@@ -72,7 +69,7 @@ typedef struct tokenize_job {
     int64_t train_count;
     int64_t held_out_count;
     cop_split split;
-    cop_progress progress; // in MiB
+    cop_progress progress; // in 2^20 bytes
     int32_t *ids;          // [PIECE]
     unsigned char *bytes;  // [PIECE]
 } tokenize_job;
@@ -94,6 +91,25 @@ done:
     return status;
 }
 
+// "x" and "x.bin" are two files, but have one side file.
+static cop_status check_distinct(const arguments *given, cop_error *err)
+{
+    cop_status status = COP_OK;
+    char *side = cop_tokens_side_path(given->output);
+    char *held_out_side = cop_tokens_side_path(given->held_out_output);
+    if (side == NULL || held_out_side == NULL) {
+        status = COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory to write it", given->output);
+    } else if (strcmp(side, held_out_side) == 0) {
+        status = COP_FAIL(err, COP_ERR_CONFIG,
+                          "%s: --held-out-output would write over the file of -o (allowed: "
+                          "another file)",
+                          given->held_out_output);
+    }
+    cop_free(side);
+    cop_free(held_out_side);
+    return status;
+}
+
 static cop_status check_arguments(const arguments *given, cop_error *err)
 {
     cop_status status = COP_OK;
@@ -104,6 +120,7 @@ static cop_status check_arguments(const arguments *given, cop_error *err)
     }
     COP_TRY(status, check_absent(given->output, given->common.is_forced, err));
     if (given->held_out_output != NULL) {
+        COP_TRY(status, check_distinct(given, err));
         COP_TRY(status, check_absent(given->held_out_output, given->common.is_forced, err));
     }
 
@@ -181,7 +198,7 @@ static cop_status read_text(tokenize_job *job, int fd, const char *name, cop_err
         if (status != COP_OK) {
             return status;
         }
-        if (job->progress.total > 0) {
+        if (job->progress.total >= PROGRESS_MIN) {
             cop_progress_update(&job->progress, (job->train_count + job->held_out_count) >> 20,
                                 NULL);
         }
@@ -244,7 +261,7 @@ static cop_status work(tokenize_job *job, const arguments *given, cop_error *err
         COP_TRY(status, cop_tokens_writer_create(&job->held_out, given->held_out_output, BYTE_VOCAB,
                                                  "byte", err));
     }
-    cop_progress_init(&job->progress, "tokenize", "MiB", total >> 20, 0);
+    cop_progress_init(&job->progress, "tokenize", "megabyte", total >> 20, 0);
     for (int i = 0; i < given->text_count; i++) {
         COP_TRY(status, add_text(job, given->texts[i], err));
     }
