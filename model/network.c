@@ -71,7 +71,8 @@ static cop_status create_host(cop_network **out, const cop_arch *arch,
     COP_TRY(status, check_options(options, err));
     network = cop_alloc(1, sizeof *network);
     if (network == NULL) {
-        COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "network: no memory for its description"));
+        status = COP_FAIL(err, COP_ERR_NOMEM, "network: no memory for its description");
+        goto done;
     }
     network->arch = *arch;
     network->options = *options;
@@ -83,7 +84,8 @@ static cop_status create_host(cop_network **out, const cop_arch *arch,
     network->places = cop_alloc((size_t)cop_arch_tensor_count(arch), sizeof *network->places);
     network->layers = cop_alloc((size_t)arch->layers, sizeof *network->layers);
     if (network->places == NULL || network->layers == NULL) {
-        COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "network: no memory for its description"));
+        status = COP_FAIL(err, COP_ERR_NOMEM, "network: no memory for its description");
+        goto done;
     }
     network->elements = cop_place_parameters(network->places, arch, &network->matrix_elements);
     cop_network_layout(network);
@@ -163,7 +165,8 @@ static cop_status fill_rope_tables(cop_network *network, cop_error *err)
     frequencies = cop_alloc((size_t)pairs, sizeof *frequencies);
     tables = cop_alloc(2 * (size_t)(rows * pairs), element);
     if (frequencies == NULL || tables == NULL) {
-        COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "network: no memory for rotary tables"));
+        status = COP_FAIL(err, COP_ERR_NOMEM, "network: no memory for rotary tables");
+        goto done;
     }
     cop_rope_frequencies(frequencies, &network->arch);
     cop_rope_tables(tables, tables + bytes, network->wide, frequencies, pairs, rows);

@@ -128,7 +128,8 @@ static cop_status put_elements(cop_network *network, cop_matrix to, cop_dtype dt
     const size_t to_bytes = cop_dtype_bytes(to.dtype);
     char *chunk = cop_alloc(CHUNK_ELEMENTS, to_bytes);
     if (chunk == NULL) {
-        COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to copy a tensor"));
+        status = COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to copy a tensor");
+        goto done;
     }
     for (int64_t done = 0; done < count; done += CHUNK_ELEMENTS) {
         const int64_t left = count - done;
@@ -154,7 +155,8 @@ static cop_status get_elements(cop_network *network, cop_matrix from, cop_dtype 
     const size_t from_bytes = cop_dtype_bytes(from.dtype);
     char *chunk = cop_alloc(CHUNK_ELEMENTS, from_bytes);
     if (chunk == NULL) {
-        COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to copy a tensor"));
+        status = COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to copy a tensor");
+        goto done;
     }
     for (int64_t done = 0; done < count; done += CHUNK_ELEMENTS) {
         const int64_t left = count - done;
@@ -229,8 +231,9 @@ static cop_status load_tensor(cop_network *network, const cop_checkpoint *checkp
     } else {
         staging = cop_alloc(elements, cop_dtype_bytes(to.dtype));
         if (staging == NULL) {
-            COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to load %s",
-                                     cop_arch_tensor(&network->arch, index).name));
+            status = COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to load %s",
+                              cop_arch_tensor(&network->arch, index).name);
+            goto done;
         }
         COP_TRY(status, cop_checkpoint_read(checkpoint, index, to.dtype, staging, err));
         COP_TRY(status, cop_backend_to_device(network->backend, NULL, to.data, staging,
@@ -375,7 +378,8 @@ cop_status cop_network_save(cop_network *network, cop_tensor_sink sink, cop_erro
     }
     values = cop_alloc((size_t)largest, sizeof *values);
     if (values == NULL) {
-        COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to save tensors"));
+        status = COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to save tensors");
+        goto done;
     }
     for (int64_t i = 0; i < count; i++) {
         COP_TRY(status, cop_network_read(network, i, COP_F32, values, err));

@@ -83,7 +83,8 @@ cop_status cop_optimizer_create(cop_optimizer **out, cop_network *network,
     COP_TRY(status, check_options(options, err));
     optimizer = cop_alloc(1, sizeof *optimizer);
     if (optimizer == NULL) {
-        COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "optimizer: no memory for its description"));
+        status = COP_FAIL(err, COP_ERR_NOMEM, "optimizer: no memory for its description");
+        goto done;
     }
     optimizer->network = network;
     optimizer->options = *options;
@@ -262,7 +263,8 @@ cop_status cop_optimizer_save(cop_optimizer *optimizer, const char *path, cop_er
     (void)snprintf(steps, sizeof steps, "%lld", (long long)optimizer->steps);
     const char *const metadata[] = {"format", FORMAT_NAME, "step", steps, NULL};
     if (chunk == NULL) {
-        COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory to write it", path));
+        status = COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory to write it", path);
+        goto done;
     }
     COP_TRY(status, list_entries(&list, optimizer->network, err));
     COP_TRY(status,

@@ -155,7 +155,7 @@ static void attend(double *out, const double *q, const double *k, const double *
                    int64_t stride, int64_t dim)
 {
     double *score = zeros(keys);
-    double most = -INFINITY;
+    double most = (double)-INFINITY;
     double sum = 0.0;
     for (int64_t t = 0; t < keys; t++) {
         for (int64_t d = 0; d < dim; d++) {

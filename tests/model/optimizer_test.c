@@ -334,7 +334,7 @@ static void refuses_networks_without_gradients_and_senseless_options(void **stat
     assert_int_equal(cop_optimizer_create(&optimizer, network, &options, &err), COP_ERR_CONFIG);
     assert_string_equal(err.message, "optimizer: betas are 0.9, 1 (allowed: 0 up to below 1)");
     options.beta2 = 0.95;
-    options.clip_norm = NAN;
+    options.clip_norm = (double)NAN;
     assert_int_equal(cop_optimizer_create(&optimizer, network, &options, &err), COP_ERR_CONFIG);
     assert_null(optimizer);
     cop_network_destroy(network);

@@ -254,7 +254,7 @@ double tiny_distance(const double *a, const double *b, int64_t count)
         difference = fmax(difference, fabs(a[i] - b[i]));
         size = fmax(size, fabs(b[i]));
         if (isnan(a[i]) || isnan(b[i])) {
-            return INFINITY;
+            return (double)INFINITY;
         }
     }
     return size > 0.0 ? difference / size : difference;
