@@ -75,12 +75,26 @@ done:
 }
 
 // Paths are no part of the identity, but pick and report need to find the files again.
-static cop_status set_path(cop_run *run, const char *key, const char *path, cop_error *err)
+cop_status cop_run_set_path(cop_run *run, const char *key, const char *path, cop_error *err)
 {
     char *absolute = realpath(path, NULL);
     const cop_status status =
         cop_store_set(run->store, key, absolute != NULL ? absolute : path, err);
     free(absolute);
+    return status;
+}
+
+// Backends round differently: "cpu" of "cpu: AMD EPYC".
+static cop_status claim_backend(cop_run *run, cop_error *err)
+{
+    cop_device_info info = {0};
+    cop_status status = COP_OK;
+
+    COP_TRY(status, cop_backend_info(run->backend, &info, err));
+    info.name[strcspn(info.name, ":")] = '\0';
+    COP_TRY(status, cop_run_claim(run, "backend", "backend", info.name, err));
+
+done:
     return status;
 }
 
@@ -167,10 +181,10 @@ static cop_status set_provenance(cop_run *run, cop_error *err)
     if (run->options->device != NULL) {
         COP_TRY(status, cop_store_set(run->store, "device", run->options->device, err));
     }
-    COP_TRY(status, set_path(run, "study", run->study->path, err));
-    COP_TRY(status, set_path(run, "teacher", run->study->teacher, err));
-    COP_TRY(status, set_path(run, "train", run->study->train, err));
-    COP_TRY(status, set_path(run, "validation", run->study->validation, err));
+    COP_TRY(status, cop_run_set_path(run, "study", run->study->path, err));
+    COP_TRY(status, cop_run_set_path(run, "teacher", run->study->teacher, err));
+    COP_TRY(status, cop_run_set_path(run, "train", run->study->train, err));
+    COP_TRY(status, cop_run_set_path(run, "validation", run->study->validation, err));
 
 done:
     cop_free(created);
@@ -183,7 +197,7 @@ cop_status cop_run_identify(cop_run *run, cop_error *err)
     cop_status status = COP_OK;
 
     COP_TRY(status, claim_settings(run, err));
-    COP_TRY(status, cop_run_claim(run, "backend", "backend", run->backend->type->name, err));
+    COP_TRY(status, claim_backend(run, err));
     COP_TRY(status, claim_hashes(run, err));
     COP_TRY(status, set_summary(run, err));
     COP_TRY(status, set_provenance(run, err));

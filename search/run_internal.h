@@ -52,6 +52,9 @@ void cop_run_note(cop_run *run, cop_log_level level, const char *format, ...) CO
 
 // Compares every setting and hash with the stored ones, storing them when the study is new.
 COP_MUST_CHECK cop_status cop_run_identify(cop_run *run, cop_error *err);
+// Stores the absolute form of a path.
+COP_MUST_CHECK cop_status cop_run_set_path(cop_run *run, const char *key, const char *path,
+                                           cop_error *err);
 // Stores `value` under `key`; when something else is stored already, the study is another one:
 // COP_ERR_CONFIG naming `what`.
 COP_MUST_CHECK cop_status cop_run_claim(cop_run *run, const char *key, const char *what,
@@ -72,7 +75,7 @@ COP_MUST_CHECK cop_status cop_run_candidate(cop_run *run, int64_t index, int sta
 char *cop_run_checkpoint_path(const cop_run *run, const char *id);
 
 // The candidate got further: attempts that the process did not survive count from here.
-COP_MUST_CHECK cop_status cop_run_reset_stalled(cop_run *run, const char *id, cop_error *err);
+COP_MUST_CHECK cop_status cop_run_reset_stalled(cop_run *run, cop_error *err);
 
 bool cop_run_should_stop(const cop_run *run);
 

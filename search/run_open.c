@@ -257,6 +257,7 @@ static cop_status obtain_importance(cop_run *run, const char *path, cop_error *e
     if (has_file) {
         COP_TRY(status, cop_tokens_open(&calibration, run->study->calibration,
                                         cop_checkpoint_arch(run->teacher)->vocab, err));
+        COP_TRY(status, cop_run_set_path(run, "calibration", run->study->calibration, err));
     }
     COP_TRY(status, cop_importance_obtain(&run->importance, path, run->teacher,
                                           has_file ? calibration : run->train, &settings,
@@ -292,7 +293,7 @@ static cop_status open_importance(cop_run *run, cop_hash *key, cop_error *err)
     COP_TRY(status, cop_importance_read(&run->importance, path, run->teacher, key, err));
     COP_TRY(status,
             cop_run_claim(run, "importance_hash", "importance", cop_hash_text(text, *key), err));
-    COP_TRY(status, cop_store_set(run->store, "importance", path, err));
+    COP_TRY(status, cop_run_set_path(run, "importance", path, err));
     if (run->study->select.depth_metric == COP_DEPTH_PERPLEXITY &&
         cop_importance_perplexity(run->importance) == NULL) {
         status = COP_FAIL(err, COP_ERR_CONFIG,

@@ -179,38 +179,34 @@ done:
 
 // --- Attempts -----------------------------------------------------------------------------------
 
-// Counts attempts at a stage that neither ended nor saved anything: `stalled.<id>` = "stage count".
-// A candidate that takes the whole process down must not do so for ever.
+// Counts attempts that neither ended nor saved anything: the fact `running` is "<id> <stage> <count>". A
+// candidate that takes the whole process down must not do so for ever.
 static cop_status count_stalled(cop_run *run, const char *id, int stage, bool *is_hopeless,
                                 cop_error *err)
 {
-    char key[COP_CANDIDATE_ID_BYTES + 16];
-    char text[48];
+    char text[COP_CANDIDATE_ID_BYTES + 48];
     char *stored = NULL;
     int64_t count = 0;
     cop_status status = COP_OK;
 
-    snprintf(key, sizeof key, "stalled.%s", id);
-    const int wanted = snprintf(text, sizeof text, "%d ", stage);
-    COP_TRY(status, cop_store_get(run->store, key, &stored, err));
+    const int wanted = snprintf(text, sizeof text, "%s %d ", id, stage);
+    COP_TRY(status, cop_store_get(run->store, "running", &stored, err));
     if (stored != NULL && strncmp(stored, text, (size_t)wanted) == 0 &&
         !cop_text_to_i64(stored + wanted, &count)) {
         count = 0;
     }
     *is_hopeless = count >= STALLED_MAX;
-    snprintf(text, sizeof text, "%d %" PRId64, stage, count + 1);
-    COP_TRY(status, cop_store_set(run->store, key, text, err));
+    snprintf(text, sizeof text, "%s %d %" PRId64, id, stage, count + 1);
+    COP_TRY(status, cop_store_set(run->store, "running", text, err));
 
 done:
     cop_free(stored);
     return status;
 }
 
-cop_status cop_run_reset_stalled(cop_run *run, const char *id, cop_error *err)
+cop_status cop_run_reset_stalled(cop_run *run, cop_error *err)
 {
-    char key[COP_CANDIDATE_ID_BYTES + 16];
-    snprintf(key, sizeof key, "stalled.%s", id);
-    return cop_store_set(run->store, key, "", err);
+    return cop_store_set(run->store, "running", "", err);
 }
 
 static cop_status give_up(cop_run *run, const char *id, int stage, const char *reason,
@@ -273,7 +269,7 @@ cop_status cop_run_candidate(cop_run *run, int64_t index, int stage, cop_error *
         cop_run_note(run, COP_LOG_WARNING, "%s: stage %d is tried again: %s", id, stage,
                      own.message);
     }
-    COP_TRY(status, cop_run_reset_stalled(run, id, err));
+    COP_TRY(status, cop_run_reset_stalled(run, err));
     run->is_stopped = run->is_stopped || cop_run_should_stop(run);
 
 done:

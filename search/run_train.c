@@ -83,7 +83,7 @@ static cop_status save(probe *p, cop_trainer *trainer, int64_t *saved_step, cop_
     if (old != NULL) {
         COP_TRY(status, cop_file_remove_tree(old, err));
     }
-    COP_TRY(status, cop_run_reset_stalled(p->run, p->id, err));
+    COP_TRY(status, cop_run_reset_stalled(p->run, err));
     *saved_step = p->step;
     p->saved_seconds = cop_clock_seconds();
 

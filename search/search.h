@@ -11,12 +11,12 @@
 // Facts in study.db (search/store.h), for reports:
 //   program, command, created, finished (dates; `finished` only when done), cpu, device, backend, threads,
 //   precision, micro_batch, seed, teacher, train, validation, calibration, importance (absolute paths),
-//   teacher_hash, train_hash, validation_hash, calibration_hash, importance_hash, study (path),
+//   teacher_hash, train_hash, validation_hash, importance_hash, study (path),
 //   objectives ("loss,params"), rungs ("500000,2000000"), keep, loss ("kl", "ce", "mixed"), sequence,
 //   batch_tokens, held_out_sequences, space_size, feasible, excluded ("params <= 8.5e9: 106; …"),
 //   resumes (how often the study was continued), stopped_early (why, when the ranking was stable),
 //   setting.<key of study.yaml> (canonical value: what tells two studies apart),
-//   latency_ms.<id>, stage.<n> = "done", stalled.<id> (bookkeeping of attempts)
+//   latency_ms.<id>, stage.<n> = "done", running (bookkeeping of attempts)
 
 #ifndef COP_SEARCH_SEARCH_H
 #define COP_SEARCH_SEARCH_H

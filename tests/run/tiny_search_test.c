@@ -1,0 +1,464 @@
+// A whole search on configs/studies/tiny.yaml: what it records, that it is repeatable, that it can be
+// stopped anywhere, and what it refuses.
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/system.h"
+#include "tests/run/figures.h"
+#include "tests/run/tiny_study.h"
+#include "tests/support.h"
+
+#define LLAMA    "llama"
+#define NEMOTRON "nemotron"
+
+typedef struct ticker {
+    int left; // ticks until the stop; negative: never
+    int count;
+    volatile int stop;
+} ticker;
+
+static void tick(void *context)
+{
+    ticker *t = context;
+    t->count++;
+    if (t->left > 0 && --t->left == 0) {
+        t->stop = 1;
+    }
+}
+
+// Runs <folder>/study.yaml into <folder>/<name>; stops after `ticks` steps and evaluations (0: never).
+static cop_status run(const char *folder, const char *name, int ticks, int *count,
+                      bool *was_stopped, cop_error *err)
+{
+    char yaml[256];
+    char directory[256];
+    ticker t = {.left = ticks};
+    bool stopped = false;
+    cop_status status = COP_OK;
+    cop_study_file study = {0};
+
+    snprintf(yaml, sizeof yaml, "%s/study.yaml", folder);
+    snprintf(directory, sizeof directory, "%s/%s", folder, name);
+    const cop_search_options options = {.directory = directory,
+                                        .backend = "cpu",
+                                        .stop = &t.stop,
+                                        .was_stopped = &stopped,
+                                        .tick = tick,
+                                        .tick_context = &t};
+    status = cop_study_file_read(&study, yaml, true, err);
+    if (status == COP_OK) {
+        status = cop_search_run(&study, &options, err);
+    }
+    cop_study_file_release(&study);
+    if (count != NULL) {
+        *count = t.count;
+    }
+    if (was_stopped != NULL) {
+        *was_stopped = stopped;
+    }
+    return status;
+}
+
+static void must_run(const char *folder, const char *name)
+{
+    cop_error err = {0};
+    if (run(folder, name, 0, NULL, NULL, &err) != COP_OK) {
+        fail_msg("%s", err.message);
+    }
+}
+
+static char *figures_in(const char *folder, const char *name)
+{
+    char directory[256];
+    snprintf(directory, sizeof directory, "%s/%s", folder, name);
+    return figures_of(directory);
+}
+
+static double mean_kl(const cop_snapshot_candidate *c, int stage)
+{
+    const cop_evaluation *e = &c->stage[stage].record.evaluation;
+    double sum = 0.0;
+    for (int64_t i = 0; i < e->sequences; i++) {
+        sum += e->kl[i];
+    }
+    return sum / (double)e->sequences;
+}
+
+// --- What is recorded ---------------------------------------------------------------------------
+
+static void check_record(const cop_snapshot *snapshot, const char *folder)
+{
+    int64_t done[3] = {0};
+    double sum[3] = {0.0};
+    int64_t finished = 0;
+    const cop_evaluation *first = &snapshot->candidate[0].stage[0].record.evaluation;
+
+    for (int64_t i = 0; i < snapshot->count; i++) {
+        const cop_snapshot_candidate *c = &snapshot->candidate[i];
+        char path[256];
+        for (int s = 0; s < 3; s++) {
+            const cop_evaluation *e = &c->stage[s].record.evaluation;
+            if (!c->stage[s].is_done) {
+                continue;
+            }
+            done[s]++;
+            // The same sequences for all: comparisons are paired.
+            assert_int_equal(e->sequences, 16);
+            assert_int_equal(e->sequence_tokens, 32);
+            assert_memory_equal(e->teacher_cross_entropy, first->teacher_cross_entropy,
+                                16 * sizeof(double));
+            assert_int_equal(c->stage[s].record.tokens, s == 0 ? 0 : s == 1 ? 2048 : 6144);
+            sum[s] += c->last_stage == 2 ? mean_kl(c, s) : 0.0;
+        }
+        snprintf(path, sizeof path, "%s/a/checkpoints/%s", folder, c->candidate.id);
+        assert_int_equal(cop_file_is_directory(path), c->state == COP_STATE_FINISHED);
+        assert_true(c->state == COP_STATE_FINISHED || c->state == COP_STATE_ELIMINATED);
+        finished += c->state == COP_STATE_FINISHED ? 1 : 0;
+        if (c->last_stage == 2) {
+            assert_int_equal(c->curve_points, 24); // a point for each of 8 and 16 steps
+            assert_int_equal(c->curve[23].tokens, 6144);
+        }
+    }
+    assert_true(snapshot->count >= 12);
+    assert_int_equal(done[0], snapshot->count);
+    assert_int_equal(done[1], 8);
+    assert_int_equal(done[2], 4); // 0.4 of 8, rounded up
+    assert_int_equal(finished, 4);
+    assert_true(sum[1] < sum[0] && sum[2] < sum[1]); // survivors learn
+}
+
+static void both_families_run_to_the_end(void **state)
+{
+    (void)state;
+    static const char *const folders[] = {LLAMA, NEMOTRON};
+    for (int i = 0; i < 2; i++) {
+        char directory[64];
+        cop_store *store = NULL;
+        cop_snapshot snapshot = {0};
+        must_run(folders[i], "a");
+        snprintf(directory, sizeof directory, "%s/a", folders[i]);
+        figures_read(directory, &store, &snapshot);
+        check_record(&snapshot, folders[i]);
+        assert_string_equal(cop_snapshot_fact(&snapshot, "precision"), "f32");
+        assert_string_equal(cop_snapshot_fact(&snapshot, "objectives"), "loss,params");
+        assert_string_equal(cop_snapshot_fact(&snapshot, "resumes"), "0");
+        assert_non_null(cop_snapshot_fact(&snapshot, "finished"));
+        cop_snapshot_release(&snapshot);
+        cop_store_destroy(store);
+    }
+}
+
+// --- Repeatable, and stoppable ------------------------------------------------------------------
+
+static void the_same_study_gives_the_same_figures(void **state)
+{
+    (void)state;
+    int steps = 0;
+    cop_error err = {0};
+    assert_int_equal(run(LLAMA, "b", 0, &steps, NULL, &err), COP_OK);
+    char *a = figures_in(LLAMA, "a");
+    char *b = figures_in(LLAMA, "b");
+    assert_string_equal(a, b);
+    assert_true(steps > 8 * 8 + 4 * 16); // training steps, and evaluations on top
+
+    // A finished study has nothing left to do.
+    assert_int_equal(run(LLAMA, "b", 0, &steps, NULL, &err), COP_OK);
+    assert_int_equal(steps, 0);
+    cop_free(b);
+    b = figures_in(LLAMA, "b");
+    assert_string_equal(a, b);
+    cop_free(a);
+    cop_free(b);
+}
+
+static void a_study_stopped_anywhere_ends_the_same(void **state)
+{
+    (void)state;
+    // From one stop per candidate to stops in the middle of an interval of the curve.
+    static const int strides[] = {5, 11, 23, 61};
+    char *wanted = figures_in(LLAMA, "a");
+
+    for (size_t i = 0; i < sizeof strides / sizeof strides[0]; i++) {
+        cop_error err = {0};
+        bool was_stopped = true;
+        int runs = 0;
+        assert_int_equal(cop_file_remove_tree(LLAMA "/c", &err), COP_OK);
+        for (; was_stopped && runs < 200; runs++) {
+            if (run(LLAMA, "c", strides[i], NULL, &was_stopped, &err) != COP_OK) {
+                fail_msg("%s", err.message);
+            }
+        }
+        assert_true(runs > 2 && runs < 200);
+        char *found = figures_in(LLAMA, "c");
+        assert_string_equal(found, wanted);
+        cop_free(found);
+    }
+    cop_free(wanted);
+}
+
+static void curves_do_not_depend_on_stops_between_their_points(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    bool was_stopped = true;
+    // 40 points of a rung of 100 steps: three steps each.
+    tiny_study_write(NEMOTRON, "rungs: [2048, 6144]\n  keep: 0.4\n  keep_pruned: 8",
+                     "rungs: [25600]\n  keep: 0.4\n  keep_pruned: 1");
+    must_run(NEMOTRON, "long");
+    for (int runs = 0; was_stopped && runs < 100; runs++) {
+        assert_int_equal(run(NEMOTRON, "stops", 17, NULL, &was_stopped, &err), COP_OK);
+    }
+    char *wanted = figures_in(NEMOTRON, "long");
+    char *found = figures_in(NEMOTRON, "stops");
+    assert_string_equal(found, wanted);
+    cop_free(wanted);
+    cop_free(found);
+    tiny_study_write(NEMOTRON, NULL, NULL);
+}
+
+static void the_teacher_online_gives_the_same_figures_as_its_cache(void **state)
+{
+    (void)state;
+    tiny_study_write(LLAMA, "micro_batch: 4", "micro_batch: 4\n  teacher_cache_bytes: 0");
+    must_run(LLAMA, "online");
+    char *wanted = figures_in(LLAMA, "a");
+    char *found = figures_in(LLAMA, "online");
+    assert_string_equal(found, wanted);
+    cop_free(wanted);
+    cop_free(found);
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
+static void a_lost_state_costs_time_only(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    bool was_stopped = false;
+    char *wanted = figures_in(LLAMA, "a");
+    const size_t stop = 32 + 8 * 9 + 20; // in rung 2
+    assert_int_equal(run(LLAMA, "lost", (int)stop, NULL, &was_stopped, &err), COP_OK);
+    assert_true(was_stopped);
+    assert_int_equal(cop_file_remove_tree(LLAMA "/lost/checkpoints", &err), COP_OK);
+    must_run(LLAMA, "lost");
+    char *found = figures_in(LLAMA, "lost");
+    // Times apart, nothing tells.
+    assert_string_equal(found, wanted);
+    cop_free(wanted);
+    cop_free(found);
+}
+
+static void a_stable_ranking_ends_the_search(void **state)
+{
+    (void)state;
+    cop_store *store = NULL;
+    cop_snapshot snapshot = {0};
+    // Everybody goes on; after the third rung nothing changes any more among such different sizes.
+    tiny_study_write(LLAMA, "rungs: [2048, 6144]\n  keep: 0.4\n  keep_pruned: 8",
+                     "rungs: [256, 512, 768, 1024, 1280]\n  keep: 1\n  keep_pruned: 0\n"
+                     "  stop_when_stable: true");
+    must_run(LLAMA, "stable");
+    figures_read(LLAMA "/stable", &store, &snapshot);
+    const char *why = cop_snapshot_fact(&snapshot, "stopped_early");
+    assert_non_null(why);
+    assert_non_null(strstr(why, "the ranking is stable after rung "));
+    for (int64_t i = 0; i < snapshot.count; i++) {
+        assert_int_equal(snapshot.candidate[i].state, COP_STATE_FINISHED);
+        assert_true(snapshot.candidate[i].last_stage < 5);
+    }
+    cop_snapshot_release(&snapshot);
+    cop_store_destroy(store);
+    must_run(LLAMA, "stable"); // and again does nothing
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
+// --- Candidates that fail -----------------------------------------------------------------------
+
+static void candidates_that_diverge_are_tried_twice_and_marked(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    cop_store *store = NULL;
+    cop_snapshot snapshot = {0};
+    tiny_study_write(LLAMA, "learning_rate: 3e-3",
+                     "learning_rate: 10\n  clip_norm: 0\n  weight_decay: 10\n  schedule: constant");
+    const cop_status status = run(LLAMA, "diverging", 0, NULL, NULL, &err);
+    figures_read(LLAMA "/diverging", &store, &snapshot);
+    int64_t failed = 0;
+    for (int64_t i = 0; i < snapshot.count; i++) {
+        const cop_snapshot_candidate *c = &snapshot.candidate[i];
+        if (c->state == COP_STATE_FAILED) {
+            assert_non_null(strstr(c->reason, "training: step "));
+            failed++;
+        }
+    }
+    assert_true(failed > 0);
+    assert_int_equal(failed == 8, status != COP_OK);
+    if (status != COP_OK) {
+        assert_int_equal(status, COP_ERR_CONFIG);
+        assert_non_null(strstr(err.message, "llama/diverging: no candidate finished stage 1; the "
+                                            "first is L"));
+    }
+    cop_snapshot_release(&snapshot);
+    cop_store_destroy(store);
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
+static void a_latency_budget_that_nothing_meets_is_said(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    tiny_study_write(LLAMA, "budget:\n",
+                     "budget:\n  latency_ms: {max: 1e-6, batch: 1, sequence: 8}\n");
+    assert_int_equal(run(LLAMA, "slow", 0, NULL, NULL, &err), COP_ERR_CONFIG);
+    assert_non_null(
+        strstr(err.message, "llama/slow: no candidate finished stage 0; the first is L2-C16-"));
+    assert_non_null(strstr(err.message, ": latency is "));
+    assert_non_null(strstr(err.message, " ms (budget: at most 1e-06 ms)"));
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
+// --- What is refused ----------------------------------------------------------------------------
+
+static void another_setting_is_named_and_refused(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    tiny_study_write(LLAMA, "keep: 0.4", "keep: 0.5");
+    assert_int_equal(run(LLAMA, "a", 0, NULL, NULL, &err), COP_ERR_CONFIG);
+    assert_string_equal(err.message,
+                        "llama/a: is another study: its probe.keep is 0.4, that of "
+                        "llama/study.yaml is 0.5 (allowed: the same, or another directory)");
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
+static void another_teacher_is_refused(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    tiny_study_write(LLAMA, "teacher: teacher", "teacher: ../" NEMOTRON "/teacher");
+    assert_int_equal(run(LLAMA, "a", 0, NULL, NULL, &err), COP_ERR_CONFIG);
+    assert_non_null(strstr(err.message, "llama/a: is another study: its teacher is "));
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
+static void importance_of_another_teacher_is_refused(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    tiny_study_write(LLAMA, "teacher: teacher",
+                     "teacher: teacher\nimportance: ../" NEMOTRON "/a/importance.h5");
+    assert_int_not_equal(run(LLAMA, "foreign", 0, NULL, NULL, &err), COP_OK);
+    assert_non_null(strstr(err.message, "/a/importance.h5"));
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
+static void a_named_importance_file_is_made_and_used_again(void **state)
+{
+    (void)state;
+    tiny_study_write(LLAMA, "teacher: teacher", "teacher: teacher\nimportance: scores.h5");
+    must_run(LLAMA, "named");
+    assert_true(cop_file_exists(LLAMA "/scores.h5"));
+    assert_false(cop_file_exists(LLAMA "/named/importance.h5"));
+    char *wanted = figures_in(LLAMA, "a");
+    char *found = figures_in(LLAMA, "named");
+    assert_string_equal(found, wanted);
+    cop_free(wanted);
+    cop_free(found);
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
+static void a_budget_that_nothing_meets_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    tiny_study_write(LLAMA, "params: {min: 8e3, max: 4e4}", "params: {max: 1e3}");
+    assert_int_equal(run(LLAMA, "none", 0, NULL, NULL, &err), COP_ERR_CONFIG);
+    assert_non_null(strstr(err.message, "llama/study.yaml: budget: none of 36 grid points is "
+                                        "feasible: params <= 1000 excludes 36"));
+    assert_false(cop_file_is_directory(LLAMA "/none"));
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
+static void a_directory_with_other_files_is_left_alone(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    assert_int_equal(run(LLAMA, "teacher", 0, NULL, NULL, &err), COP_ERR_IO);
+    assert_string_equal(err.message,
+                        "llama/teacher: exists and is no study directory (allowed: a new path, an "
+                        "empty directory, or a study to continue)");
+    assert_false(cop_file_exists(LLAMA "/teacher/study.db"));
+}
+
+static void a_study_in_use_is_refused_naming_the_process(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    cop_store *store = NULL;
+    assert_int_equal(cop_store_open(&store, LLAMA "/a", COP_STORE_OWN, &err), COP_OK);
+    assert_int_not_equal(run(LLAMA, "a", 0, NULL, NULL, &err), COP_OK);
+    assert_non_null(strstr(err.message, "process "));
+    cop_store_destroy(store);
+}
+
+static void sequences_beyond_the_data_or_the_context_are_refused(void **state)
+{
+    (void)state;
+
+    static const struct {
+        const char *from;
+        const char *to;
+        const char *message;
+    } cases[] = {
+        {"sequence: 32\n  batch_tokens: 256", "sequence: 128\n  batch_tokens: 512",
+         "llama/study.yaml: probe.sequence is 128 (allowed: up to 64, the teacher's context)"},
+        {"samples: 32}", "samples: 32}\n  validation_sequences: 17",
+         "llama/study.yaml: data.validation_sequences is 17 (allowed: up to 16, the windows of 32 "
+         "tokens in llama/valid.bin)"},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        cop_error err = {0};
+        tiny_study_write(LLAMA, cases[i].from, cases[i].to);
+        assert_int_equal(run(LLAMA, "long", 0, NULL, NULL, &err), COP_ERR_CONFIG);
+        assert_string_equal(err.message, cases[i].message);
+    }
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
+static int make_teachers(void **state)
+{
+    (void)state;
+    tiny_study_make(LLAMA, COP_FAMILY_LLAMA, 1);
+    tiny_study_make(NEMOTRON, COP_FAMILY_NEMOTRON, 2);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(both_families_run_to_the_end),
+        cmocka_unit_test(the_same_study_gives_the_same_figures),
+        cmocka_unit_test(a_study_stopped_anywhere_ends_the_same),
+        cmocka_unit_test(curves_do_not_depend_on_stops_between_their_points),
+        cmocka_unit_test(the_teacher_online_gives_the_same_figures_as_its_cache),
+        cmocka_unit_test(a_lost_state_costs_time_only),
+        cmocka_unit_test(a_stable_ranking_ends_the_search),
+        cmocka_unit_test(candidates_that_diverge_are_tried_twice_and_marked),
+        cmocka_unit_test(a_latency_budget_that_nothing_meets_is_said),
+        cmocka_unit_test(another_setting_is_named_and_refused),
+        cmocka_unit_test(another_teacher_is_refused),
+        cmocka_unit_test(importance_of_another_teacher_is_refused),
+        cmocka_unit_test(a_named_importance_file_is_made_and_used_again),
+        cmocka_unit_test(a_budget_that_nothing_meets_leaves_nothing_behind),
+        cmocka_unit_test(a_directory_with_other_files_is_left_alone),
+        cmocka_unit_test(a_study_in_use_is_refused_naming_the_process),
+        cmocka_unit_test(sequences_beyond_the_data_or_the_context_are_refused),
+    };
+    cop_system_silence_libraries();
+    return cmocka_run_group_tests(tests, make_teachers, NULL);
+}
