@@ -137,7 +137,7 @@ cop_status cop_network_plan(cop_plan *plan, const char *label, const cop_arch *a
 {
     cop_network *network = NULL;
     const cop_status status = create_host(&network, arch, options, backend, err);
-    if (status == COP_OK) {
+    if (network != NULL) {
         buffer buffers[BUFFERS_MAX];
         const int count = list_buffers(network, buffers);
         for (int i = 0; i < count; i++) {

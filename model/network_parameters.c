@@ -292,8 +292,8 @@ static cop_status init_tensor(cop_network *network, uint64_t seed, int64_t index
     cop_rng *rng = NULL;
     float *values = cop_alloc((size_t)count, sizeof *values);
     if (values == NULL) {
-        COP_TRY(status,
-                COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to initialize %s", spec.name));
+        status = COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to initialize %s", spec.name);
+        goto done;
     }
     if (spec.rank == 2) {
         const double deviation = init_deviation(&network->arch, spec.role);
