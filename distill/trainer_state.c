@@ -65,16 +65,16 @@ static bool put_numbers(json_t *object, const cop_trainer_options *options)
         {"sequence", options->sequence},
         {"first_sequence", options->first_sequence},
         {"seed", (int64_t)options->seed},
-        {"warmup_steps", options->schedule.warmup_steps},
         {"steps", options->schedule.steps},
+        {"warmup_steps", options->schedule.warmup_steps},
     };
 
     bool is_ok = true;
-    for (size_t i = 0; is_ok && i < sizeof reals / sizeof reals[0]; i++) {
-        is_ok = put(object, reals[i].key, json_real(reals[i].value));
-    }
     for (size_t i = 0; is_ok && i < sizeof integers / sizeof integers[0]; i++) {
         is_ok = put(object, integers[i].key, json_integer((json_int_t)integers[i].value));
+    }
+    for (size_t i = 0; is_ok && i < sizeof reals / sizeof reals[0]; i++) {
+        is_ok = put(object, reals[i].key, json_real(reals[i].value));
     }
     return is_ok;
 }
@@ -104,7 +104,7 @@ static json_t *fingerprint(const cop_trainer *trainer)
     is_ok =
         is_ok && put(object, "state_loss",
                      json_string(options->state_kind == COP_STATE_LOSS_COSINE ? "cosine" : "mse"));
-    is_ok = is_ok && put_pairs(object, options) && put_numbers(object, options);
+    is_ok = is_ok && put_numbers(object, options) && put_pairs(object, options);
     if (!is_ok) {
         json_decref(object);
         return NULL;
