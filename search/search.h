@@ -47,6 +47,7 @@ COP_MUST_CHECK cop_status cop_search_run(const cop_study_file *study,
 
 // What a search will cost, before it starts.
 typedef struct cop_search_plan {
+    int64_t size; // grid points
     int64_t feasible;
     int stages;
 
@@ -62,13 +63,16 @@ typedef struct cop_search_plan {
     double teacher_flops;           // scoring, cache, held-out states
     double flops;
     double flops_per_second; // 0 until cop_search_plan_time()
+    double teacher_seconds;  // the same
     double seconds;          // the same
     uint64_t teacher_cache_bytes;
     uint64_t checkpoint_bytes; // the most that lies on disk at one time
     int64_t held_out_sequences;
     int64_t micro_batch;
     cop_precision precision;
-    cop_plan memory; // of the largest candidate's probe
+    char largest[COP_CANDIDATE_ID_BYTES];
+    cop_plan memory;         // of the largest candidate's probe
+    cop_plan memory_teacher; // of the teacher while it is scored and its states are computed
 } cop_search_plan;
 
 // Needs shapes only: the teacher may be a bare config.json, and data files that are absent are taken to

@@ -1,0 +1,192 @@
+// plan: what a search will cost before it starts.
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "kernels/cpu.h"
+#include "search/search.h"
+
+typedef struct arguments {
+    cop_cli_common common;
+    const char *study;
+    double peak;       // 0: measured
+    double efficiency; // share of the peak
+} arguments;
+
+static const double measure_seconds = 1.0;
+
+enum { KEY_PEAK = 256, KEY_EFFICIENCY };
+
+static error_t parse(int key, char *text, struct argp_state *state)
+{
+    arguments *given = state->input;
+
+    switch (key) {
+    case KEY_PEAK: given->peak = cop_cli_real(state, "--peak", text, 1e6, 1e21); return 0;
+    case KEY_EFFICIENCY:
+        given->efficiency = cop_cli_real(state, "--efficiency", text, 0.01, 1.0);
+        return 0;
+    case ARGP_KEY_INIT: cop_cli_pass_common(state, &given->common); return 0;
+    case ARGP_KEY_ARG:
+        if (given->study != NULL) {
+            argp_error(state, "one study file is expected, and \"%s\" is another", text);
+        }
+        given->study = text;
+        return 0;
+    case ARGP_KEY_NO_ARGS: argp_error(state, "the study file is missing"); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static json_t *memory_json(const cop_plan *plan)
+{
+    json_t *lines = json_object();
+    for (int i = 0; i < plan->count; i++) {
+        (void)json_object_set_new(lines, plan->line[i].name,
+                                  json_integer((json_int_t)plan->line[i].bytes));
+    }
+    return json_pack("{s:I, s:o}", "total_bytes", (json_int_t)cop_plan_total(plan), "lines", lines);
+}
+
+static double saving(const cop_search_plan *plan)
+{
+    return plan->tokens > 0 ? (double)plan->tokens_without_halving / (double)plan->tokens : 1.0;
+}
+
+static int print_json(const cop_search_plan *plan, const arguments *given)
+{
+    json_t *stages = json_array();
+
+    for (int i = 0; i < plan->stages; i++) {
+        (void)json_array_append_new(
+            stages, json_pack("{s:i, s:I, s:I, s:f, s:f}", "stage", i, "candidates",
+                              (json_int_t)plan->stage[i].candidates, "tokens",
+                              (json_int_t)plan->stage[i].tokens, "flops", plan->stage[i].flops,
+                              "seconds", plan->stage[i].seconds));
+    }
+    json_t *document = json_pack(
+        "{s:I, s:I, s:o, s:{s:f, s:f}, s:I, s:I, s:f, s:f, s:f}", "size", (json_int_t)plan->size,
+        "feasible", (json_int_t)plan->feasible, "stages", stages, "teacher", "flops",
+        plan->teacher_flops, "seconds", plan->teacher_seconds, "tokens", (json_int_t)plan->tokens,
+        "tokens_without_halving", (json_int_t)plan->tokens_without_halving, "saving", saving(plan),
+        "flops", plan->flops, "seconds", plan->seconds);
+    json_t *more = json_pack(
+        "{s:f, s:f, s:f, s:s, s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "flops_per_second",
+        plan->flops_per_second, "peak_flops_per_second", given->peak, "efficiency",
+        given->efficiency, "precision", cop_precision_name(plan->precision), "micro_batch",
+        (json_int_t)plan->micro_batch, "held_out_sequences", (json_int_t)plan->held_out_sequences,
+        "teacher_cache_bytes", (json_int_t)plan->teacher_cache_bytes, "checkpoint_bytes",
+        (json_int_t)plan->checkpoint_bytes, "largest", plan->largest, "memory",
+        memory_json(&plan->memory), "memory_teacher", memory_json(&plan->memory_teacher));
+    if (document != NULL && more != NULL) {
+        (void)json_object_update(document, more);
+    }
+    json_decref(more);
+    return cop_cli_print_json(document);
+}
+
+static void print_stages(const cop_search_plan *plan)
+{
+    static const char *const titles[] = {"stage", "candidates", "tokens", "FLOP", "time"};
+    char text[COP_TEXT_NUMBER_BYTES];
+    cop_cli_table table;
+
+    cop_cli_table_init(&table, "lrrrr");
+    for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++) {
+        cop_cli_cell(&table, "%s", titles[i]);
+    }
+    cop_cli_cell(&table, "teacher: scores and states");
+    cop_cli_cell(&table, "%s", "");
+    cop_cli_cell(&table, "%s", "");
+    cop_cli_cell(&table, "%.3g", plan->teacher_flops);
+    cop_cli_cell(&table, "%s", cop_text_seconds(text, plan->teacher_seconds));
+    for (int i = 0; i < plan->stages; i++) {
+        if (i == 0) {
+            cop_cli_cell(&table, "0: pruned loss");
+        } else {
+            cop_cli_cell(&table, "%d: rung %d", i, i);
+        }
+        cop_cli_cell(&table, "%lld", (long long)plan->stage[i].candidates);
+        cop_cli_cell(&table, "%s", cop_text_count(text, (double)plan->stage[i].tokens));
+        cop_cli_cell(&table, "%.3g", plan->stage[i].flops);
+        cop_cli_cell(&table, "%s", cop_text_seconds(text, plan->stage[i].seconds));
+    }
+    cop_cli_cell(&table, "all");
+    cop_cli_cell(&table, "%s", "");
+    cop_cli_cell(&table, "%s", cop_text_count(text, (double)plan->tokens));
+    cop_cli_cell(&table, "%.3g", plan->flops);
+    cop_cli_cell(&table, "%s", cop_text_seconds(text, plan->seconds));
+    cop_cli_table_print(&table);
+}
+
+static int print_text(const cop_search_plan *plan, const arguments *given, cop_error *err)
+{
+    char a[COP_TEXT_NUMBER_BYTES];
+    char b[COP_TEXT_NUMBER_BYTES];
+    cop_text table = {0};
+    const uint64_t teacher_bytes = cop_plan_total(&plan->memory_teacher);
+
+    cop_cli_print("%lld of %lld grid points are feasible\n\n", (long long)plan->feasible,
+                  (long long)plan->size);
+    print_stages(plan);
+    cop_cli_print("\nat %s FLOP/s: %.0f %% of a matmul peak of %s FLOP/s in %s\n",
+                  cop_text_count(a, plan->flops_per_second), 100.0 * given->efficiency,
+                  cop_text_count(b, given->peak), cop_precision_name(plan->precision));
+    cop_cli_print("all candidates to the last rung: %s tokens, %.1f times as many\n",
+                  cop_text_count(a, (double)plan->tokens_without_halving), saving(plan));
+    cop_cli_print("disk: %s for the teacher's states, %s for the probes' states\n",
+                  cop_text_bytes(a, plan->teacher_cache_bytes),
+                  cop_text_bytes(b, plan->checkpoint_bytes));
+    cop_cli_print("memory of the teacher's pass: %s\n", cop_text_bytes(a, teacher_bytes));
+    cop_cli_print("memory of the largest probe, %s, passes of %lld sequences:\n", plan->largest,
+                  (long long)plan->micro_batch);
+    cop_plan_append(&plan->memory, &table);
+    const cop_status status = cop_text_check(&table, "memory plan", err);
+    if (status == COP_OK) {
+        cop_cli_print("%s", cop_text_view(&table));
+    }
+    cop_text_release(&table);
+    return cop_cli_finish(status, err);
+}
+
+int cop_cmd_plan(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"peak", KEY_PEAK, "FLOPS", 0,
+         "Matmul peak of the device in FLOP/s, e.g. 790e12; measured on this one when absent", 0},
+        {"efficiency", KEY_EFFICIENCY, "SHARE", 0,
+         "Share of the peak that a search reaches, 0.6 when absent", 0},
+        {0},
+    };
+    static const struct argp_child children[] = {
+        {&cop_cli_json_argp, 0, NULL, 0}, {&cop_cli_run_argp, 0, NULL, 0}, {0}};
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse,
+        .args_doc = "STUDY.yaml",
+        .doc = "Says what a search will cost before it starts: candidates, tokens, FLOPs, time, "
+               "memory, disk. Needs shapes only: the teacher may be a bare config.json.",
+        .children = children,
+    };
+    arguments given = {.efficiency = 0.6};
+    cop_error err = {0};
+    cop_status status = COP_OK;
+    cop_study_file study = {0};
+    static cop_search_plan plan; // large
+    int code = COP_EXIT_DONE;
+    cop_cli_parse(&argp, argc, argv, &given);
+
+    COP_TRY(status, cop_study_file_read(&study, given.study, false, &err));
+    COP_TRY(status, cop_search_plan_make(&plan, &study, "auto", &err));
+    if (given.peak == 0.0) {
+        const cop_dtype dtype = plan.precision == COP_PRECISION_BF16 ? COP_BF16 : COP_F32;
+        COP_TRY(status, cop_cpu_matmul_peak(&given.peak, dtype, measure_seconds, &err));
+    }
+    cop_search_plan_time(&plan, given.peak, given.efficiency);
+    code = given.common.is_json ? print_json(&plan, &given) : print_text(&plan, &given, &err);
+
+done:
+    cop_study_file_release(&study);
+    return status == COP_OK ? code : cop_cli_finish(status, &err);
+}
