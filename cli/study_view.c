@@ -74,7 +74,8 @@ void cop_study_view_ranking(const cop_report *report, const cop_ranking *ranking
         const cop_ranked *entry = &ranking->entry[i];
         const cop_candidate *c = &report->snapshot->candidate[entry->index].candidate;
         const bool is_tied =
-            entry->is_tied_with_next || (i > 0 && ranking->entry[i - 1].is_tied_with_next);
+            (i + 1 < ranking->count && ranking->entry[i + 1].rank == entry->rank) ||
+            (i > 0 && ranking->entry[i - 1].rank == entry->rank);
         cop_cli_cell(&table, "%d%s", entry->rank, is_tied ? " tie" : "");
         cop_cli_cell(&table, "%s", c->id);
         cop_cli_cell(&table, "%lld", (long long)c->layers);

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -139,6 +140,16 @@ static void put_scalar(cop_text *out, const char *key, const char *text)
     cop_text_append(out, "\"\n");
 }
 
+// The recipe is read from anywhere: relative paths are completed by the working directory.
+static void put_absolute(cop_text *out, const char *path)
+{
+    char directory[4096];
+    if (path[0] != '/' && getcwd(directory, sizeof directory) != NULL) {
+        cop_text_appendf(out, "%s/", directory);
+    }
+    cop_text_append(out, path);
+}
+
 static const char *fact_or(const exporter *e, const char *key, const char *fallback)
 {
     const char *value = cop_snapshot_fact(e->snapshot, key);
@@ -148,11 +159,8 @@ static const char *fact_or(const exporter *e, const char *key, const char *fallb
 static void put_command(cop_text *out, const exporter *e, const char *output, int64_t tokens)
 {
     const cop_trainer_options *trainer = &e->study.trainer;
-    char *target = NULL;
-    cop_text name = {0};
-    cop_text_appendf(&name, "%s-distilled", output);
-    target = cop_alloc_string(cop_text_view(&name));
-    cop_text_release(&name);
+    cop_text target = {0};
+    cop_text_appendf(&target, "%s-distilled", output);
     cop_text_append(out, "coppice distill --teacher ");
     put_quoted(out, e->teacher_path);
     cop_text_append(out, " --student ");
@@ -165,12 +173,12 @@ static void put_command(cop_text *out, const exporter *e, const char *output, in
     cop_text_appendf(out, " --tokens %" PRId64 " --batch %" PRId64 " --sequence %" PRId64, tokens,
                      trainer->batch, e->study.probe_sequence);
     cop_text_appendf(out, " --learning-rate %g -o ", trainer->schedule.peak);
-    put_quoted(out, target == NULL ? "distilled" : target);
-    cop_free(target);
+    put_quoted(out, cop_text_view(&target));
+    cop_text_release(&target);
 }
 
 static cop_status put_recipe(cop_text *out, cop_text *command, const exporter *e,
-                             const char *output, cop_error *err)
+                             const char *output, const char *study, cop_error *err)
 {
     const cop_trainer_options *trainer = &e->study.trainer;
     const double wanted = tokens_per_parameter * (double)e->candidate->cost.params;
@@ -195,7 +203,7 @@ static cop_status put_recipe(cop_text *out, cop_text *command, const exporter *e
                      trainer->batch, e->study.probe_sequence);
     cop_text_appendf(out, "learning_rate: %g # cosine to a tenth\n", trainer->schedule.peak);
     put_scalar(out, "command", cop_text_view(command));
-    put_scalar(out, "study", e->directory);
+    put_scalar(out, "study", study);
     put_scalar(out, "program", cop_version());
     const cop_status status = cop_text_check(command, "retrain.yaml", err);
     return status == COP_OK ? cop_text_check(out, "retrain.yaml", err) : status;
@@ -227,13 +235,20 @@ static cop_status write_model(const exporter *e, const char *output, bool force,
     cop_checkpoint_writer *writer = NULL;
     cop_text recipe = {0};
     cop_text provenance = {0};
+    cop_text target = {0};
+    cop_text study = {0};
     cop_checkpoint_options options = {
         .dtype = stored_dtype(e->teacher), .base = e->teacher_path, .force = force};
     cop_text_appendf(&provenance, "coppice %s pick %s of %s", cop_version(), e->candidate->id,
                      fact_or(e, COP_FACT_STUDY, e->directory));
+    put_absolute(&target, output);
+    put_absolute(&study, e->directory);
     COP_TRY(status, cop_text_check(&provenance, output, err));
+    COP_TRY(status, cop_text_check(&target, output, err));
+    COP_TRY(status, cop_text_check(&study, output, err));
     options.provenance = cop_text_view(&provenance);
-    COP_TRY(status, put_recipe(&recipe, command, e, output, err));
+    COP_TRY(status,
+            put_recipe(&recipe, command, e, cop_text_view(&target), cop_text_view(&study), err));
     COP_TRY(status, cop_checkpoint_writer_create(&writer, output, e->arch, &options, err));
     COP_TRY(status, cop_slice(e->selection, e->teacher, cop_checkpoint_writer_sink(writer), err));
     COP_TRY(status, cop_checkpoint_writer_file(writer, "retrain.yaml", cop_text_view(&recipe),
@@ -243,6 +258,8 @@ done:
     cop_checkpoint_writer_destroy(writer);
     cop_text_release(&recipe);
     cop_text_release(&provenance);
+    cop_text_release(&target);
+    cop_text_release(&study);
     return status;
 }
 

@@ -162,7 +162,7 @@
       const m = s.metrics;
       lines.push("loss " + fixed(m.loss.value) + " [" + fixed(m.loss.low) + ", " + fixed(m.loss.high) + "] after " + stageTokens(stage));
       lines.push("cross-entropy " + fixed(m.cross_entropy.value, 3) + ", agreement " + percent(m.agreement.value));
-      lines.push("rank " + s.rank + (s.is_tied_with_next ? " (tied with the next)" : "") + ", on the front in " + percent(s.front_probability));
+      lines.push("rank " + s.rank + (sharesRank(c, stage) ? " (tied)" : "") + ", on the front in " + percent(s.front_probability));
     }
     if (s && s.decision) lines.push(s.decision);
     return lines;
@@ -339,11 +339,12 @@
   };
 
   // --- Tables of the page ------------------------------------------------------------------------
+  const sharesRank = (c, stage) => { const s = at(c, stage); return s && s.rank && data.candidates.some((o) => { const t = at(o, stage); return o !== c && t && t.rank === s.rank; }); };
   const flagsOf = (c, s) => [
     c.id === pickId && tag("pick", "pick"),
     data.knee.by_distance === c.id && tag(data.knee.agree ? "knee" : "knee (distance)", "good"),
     data.knee.by_ideal === c.id && !data.knee.agree && tag("knee (ideal)", "good"),
-    s && s.is_tied_with_next && el("span", { class: "tag", title: "tied with the next in rank: the paired interval of their difference holds 0" }, "tie"),
+    s && sharesRank(c, s.stage) && el("span", { class: "tag", title: "shares its rank: the paired interval of the difference to the first of that rank holds 0" }, "tie " + s.rank),
     s && s.on_front && s.front_probability < 0.95 && tag("possibly dominated"),
   ];
   const drawFrontTable = () => {
@@ -387,7 +388,7 @@
     const s = (c) => at(c, state.stage);
     const m = (c, name) => (s(c) && s(c).metrics ? s(c).metrics[name] : null);
     return [
-      { key: "rank", title: "rank", sort: (c) => (s(c) ? s(c).rank : Infinity), cell: (c) => (s(c) && s(c).rank ? s(c).rank + (s(c).is_tied_with_next ? " ~" : "") : missing), help: "at the chosen stage; ~ tied with the next" },
+      { key: "rank", title: "rank", sort: (c) => (s(c) ? s(c).rank : Infinity), cell: (c) => (s(c) && s(c).rank ? s(c).rank + (sharesRank(c, state.stage) ? " =" : "") : missing), help: "at the chosen stage; = tied" },
       { key: "id", title: "candidate", left: true, sort: (c) => c.id, cell: (c) => [c.id, c.id === pickId && tag("pick", "pick"), s(c) && s(c).on_front && tag("front", "good")] },
       ...archColumns,
       { key: "memory", title: "memory", sort: (c) => c.memory_bytes, cell: (c) => bytes(c.memory_bytes) },
