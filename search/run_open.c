@@ -216,13 +216,33 @@ done:
     return status;
 }
 
+// The memory plan, line by line, before anything of it is allocated.
+static cop_status note_plan(cop_run *run, cop_error *err)
+{
+    cop_text table = {0};
+    cop_status status = COP_OK;
+
+    cop_run_note(run, COP_LOG_INFO,
+                 "memory of the largest probe, %s:", run->candidates[run->footprint.largest].id);
+    cop_plan_append(&run->footprint.probe, &table);
+    COP_TRY(status, cop_text_check(&table, "memory plan", err));
+    for (const char *line = cop_text_view(&table); *line != '\0';) {
+        const int length = (int)strcspn(line, "\n");
+        cop_run_note(run, COP_LOG_INFO, "%.*s", length, line);
+        line += length + (line[length] == '\n' ? 1 : 0);
+    }
+
+done:
+    cop_text_release(&table);
+    return status;
+}
+
 static cop_status plan_sizes(cop_run *run, cop_error *err)
 {
     const cop_arch *teacher = cop_checkpoint_arch(run->teacher);
     cop_precision precision = COP_PRECISION_F32;
     int64_t micro_batch = 0;
     bool is_online = false;
-    char total[COP_TEXT_NUMBER_BYTES];
     cop_status status = COP_OK;
 
     COP_TRY(status, stored_sizes(run, &precision, &micro_batch, err));
@@ -230,15 +250,15 @@ static cop_status plan_sizes(cop_run *run, cop_error *err)
     COP_TRY(status, cop_footprint_make(&run->footprint, run->study, teacher, run->candidates,
                                        run->count, precision, micro_batch, is_online,
                                        cop_system_memory_bytes(), run->backend, err));
+    cop_run_note(run, COP_LOG_INFO,
+                 "%" PRId64 " candidates of %" PRId64 " grid points, %s, passes of %" PRId64
+                 " x %" PRId64 " tokens",
+                 run->count, run->report.size, cop_precision_name(precision),
+                 run->footprint.micro_batch, run->study->probe_sequence);
+    COP_TRY(status, note_plan(run, err));
     COP_TRY(status, check_memory(run, err));
     COP_TRY(status, cop_store_set(run->store, "precision", cop_precision_name(precision), err));
     COP_TRY(status, cop_run_set_i64(run, "micro_batch", run->footprint.micro_batch, err));
-    cop_run_note(run, COP_LOG_INFO,
-                 "%" PRId64 " candidates of %" PRId64 " grid points, %s, passes of %" PRId64
-                 " x %" PRId64 " tokens, the largest probe needs %s",
-                 run->count, run->report.size, cop_precision_name(precision),
-                 run->footprint.micro_batch, run->study->probe_sequence,
-                 cop_text_bytes(total, cop_plan_total(&run->footprint.probe)));
 
 done:
     return status;

@@ -1,0 +1,1 @@
+cop_add_bench(space_bench space_bench.c LIBS cop_search)
