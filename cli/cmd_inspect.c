@@ -38,6 +38,7 @@ static cop_dtype dtype_option(const struct argp_state *state, const char *option
     return cop_cli_word(state, option, text, words, 2) == 0 ? COP_F32 : COP_BF16;
 }
 
+// NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     arguments *given = state->input;
@@ -60,6 +61,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
     return 0;
 }
+
+// NOLINTEND(concurrency-mt-unsafe)
 
 static cop_status has_file(bool *out, const char *directory, const char *name, cop_error *err)
 {

@@ -153,9 +153,9 @@ static char *range_text(char out[RANGE_BYTES], const cop_arch *arch, size_t fiel
         high = value > high ? value : high;
     }
     if (low >= high) {
-        snprintf(out, RANGE_BYTES, "%" PRId64, high);
+        (void)snprintf(out, RANGE_BYTES, "%" PRId64, high);
     } else {
-        snprintf(out, RANGE_BYTES, "%" PRId64 "..%" PRId64, low, high);
+        (void)snprintf(out, RANGE_BYTES, "%" PRId64 "..%" PRId64, low, high);
     }
     return out;
 }
@@ -166,12 +166,13 @@ char *cop_arch_text(char *out, const cop_arch *arch)
     char kv_heads[RANGE_BYTES];
     char ffn[RANGE_BYTES];
 
-    snprintf(out, COP_ARCH_TEXT_BYTES,
-             "%s %" PRId64 "L %" PRId64 "h %s/%s heads of %" PRId64 " ffn %s vocab %" PRId64 "%s",
-             cop_family_name(arch->family), arch->layers, arch->hidden,
-             range_text(heads, arch, offsetof(cop_layer_arch, heads)),
-             range_text(kv_heads, arch, offsetof(cop_layer_arch, kv_heads)), arch->head_dim,
-             range_text(ffn, arch, offsetof(cop_layer_arch, ffn)), arch->vocab,
-             arch->is_tied ? " tied" : "");
+    (void)snprintf(out, COP_ARCH_TEXT_BYTES,
+                   "%s %" PRId64 "L %" PRId64 "h %s/%s heads of %" PRId64 " ffn %s vocab %" PRId64
+                   "%s",
+                   cop_family_name(arch->family), arch->layers, arch->hidden,
+                   range_text(heads, arch, offsetof(cop_layer_arch, heads)),
+                   range_text(kv_heads, arch, offsetof(cop_layer_arch, kv_heads)), arch->head_dim,
+                   range_text(ffn, arch, offsetof(cop_layer_arch, ffn)), arch->vocab,
+                   arch->is_tied ? " tied" : "");
     return out;
 }

@@ -160,10 +160,10 @@ cop_tensor_spec cop_arch_tensor(const cop_arch *arch, int64_t index)
         spec.role = role_at(arch, COP_ROLE_INPUT_NORM, (index - 1) % in_layer);
     }
     if (spec.layer >= 0) {
-        snprintf(spec.name, sizeof spec.name, LAYER_PREFIX "%" PRId64 ".%s", spec.layer,
-                 role_names[spec.role]);
+        (void)snprintf(spec.name, sizeof spec.name, LAYER_PREFIX "%" PRId64 ".%s", spec.layer,
+                       role_names[spec.role]);
     } else {
-        snprintf(spec.name, sizeof spec.name, "%s", role_names[spec.role]);
+        (void)snprintf(spec.name, sizeof spec.name, "%s", role_names[spec.role]);
     }
     role_axes(spec.role, spec.axis);
     spec.rank = spec.axis[1] == COP_AXIS_NONE ? 1 : 2;

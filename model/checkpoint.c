@@ -74,15 +74,16 @@ static cop_status check_tensor(const cop_arch *arch, int64_t index,
     char found[64] = "a scalar";
     char wanted[64];
     if (entry->rank == 1) {
-        snprintf(found, sizeof found, "[%" PRId64 "]", entry->shape[0]);
+        (void)snprintf(found, sizeof found, "[%" PRId64 "]", entry->shape[0]);
     } else if (entry->rank >= 2) {
-        snprintf(found, sizeof found, "[%" PRId64 ", %" PRId64 "%s]", entry->shape[0],
-                 entry->shape[1], entry->rank > 2 ? ", ..." : "");
+        (void)snprintf(found, sizeof found, "[%" PRId64 ", %" PRId64 "%s]", entry->shape[0],
+                       entry->shape[1], entry->rank > 2 ? ", ..." : "");
     }
     if (spec.rank == 1) {
-        snprintf(wanted, sizeof wanted, "[%" PRId64 "]", spec.shape[0]);
+        (void)snprintf(wanted, sizeof wanted, "[%" PRId64 "]", spec.shape[0]);
     } else {
-        snprintf(wanted, sizeof wanted, "[%" PRId64 ", %" PRId64 "]", spec.shape[0], spec.shape[1]);
+        (void)snprintf(wanted, sizeof wanted, "[%" PRId64 ", %" PRId64 "]", spec.shape[0],
+                       spec.shape[1]);
     }
     return COP_FAIL(err, COP_ERR_FORMAT,
                     "%s: %s: shape is %s (allowed: %s, which follows from config.json)", path,

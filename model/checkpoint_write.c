@@ -115,8 +115,8 @@ static char *shard_name(int64_t index, int64_t count)
     if (count == 1) {
         return cop_alloc_string("model.safetensors");
     }
-    snprintf(name, sizeof name, "model-%05" PRId64 "-of-%05" PRId64 ".safetensors", index + 1,
-             count);
+    (void)snprintf(name, sizeof name, "model-%05" PRId64 "-of-%05" PRId64 ".safetensors", index + 1,
+                   count);
     return cop_alloc_string(name);
 }
 

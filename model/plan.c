@@ -33,9 +33,9 @@ void cop_plan_add(cop_plan *plan, const char *name, uint64_t bytes)
     }
     if (i == COP_PLAN_LINES_MAX) {
         i = COP_PLAN_LINES_MAX - 1;
-        snprintf(plan->line[i].name, COP_PLAN_NAME_BYTES, "everything else");
+        (void)snprintf(plan->line[i].name, COP_PLAN_NAME_BYTES, "everything else");
     } else if (i == plan->count) {
-        snprintf(plan->line[i].name, COP_PLAN_NAME_BYTES, "%s", name);
+        (void)snprintf(plan->line[i].name, COP_PLAN_NAME_BYTES, "%s", name);
         plan->count++;
     }
     plan->line[i].bytes = saturated_sum(plan->line[i].bytes, bytes);

@@ -12,14 +12,19 @@
 
 enum { HEADER_BYTES_MAX = 100 * 1000 * 1000, TENSORS_MAX = 100000, NAME_BYTES_MAX = 512 };
 
+// An entry of the index by name.
+typedef struct named {
+    const cop_safetensors_entry *entry;
+} named;
+
 struct cop_safetensors {
     cop_file_map map;          // owned; empty when the memory is borrowed
     json_t *header;            // owned; the names and the metadata lie in it
     const json_t *metadata;    // in header, or NULL
     const unsigned char *data; // behind the header
     uint64_t data_bytes;
-    cop_safetensors_entry *entries;        // owned, [count], in the order of their data
-    const cop_safetensors_entry **by_name; // owned, [count], sorted by name
+    cop_safetensors_entry *entries; // owned, [count], in the order of their data
+    named *by_name;                 // owned, [count], sorted by name
     int64_t count;
 };
 
@@ -211,9 +216,9 @@ static int compare_data(const void *a, const void *b)
 
 static int compare_names(const void *a, const void *b)
 {
-    const cop_safetensors_entry *const *x = a;
-    const cop_safetensors_entry *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
+    const named *x = a;
+    const named *y = b;
+    return strcmp(x->entry->name, y->entry->name);
 }
 
 // Sorted by position, each tensor must begin where the one before it ended.
@@ -267,7 +272,7 @@ static cop_status read_entries(cop_safetensors *file, const char *path, cop_erro
     }
     qsort(file->entries, (size_t)file->count, sizeof *file->entries, compare_data);
     for (int64_t i = 0; i < file->count; i++) {
-        file->by_name[i] = &file->entries[i];
+        file->by_name[i].entry = &file->entries[i];
     }
     qsort(file->by_name, (size_t)file->count, sizeof *file->by_name, compare_names);
     COP_TRY(status, check_cover(file, path, err));
@@ -380,9 +385,9 @@ int64_t cop_safetensors_find(const cop_safetensors *file, const char *name)
     int64_t high = file->count;
     while (low < high) {
         const int64_t middle = low + (high - low) / 2;
-        const int order = strcmp(file->by_name[middle]->name, name);
+        const int order = strcmp(file->by_name[middle].entry->name, name);
         if (order == 0) {
-            return file->by_name[middle] - file->entries;
+            return file->by_name[middle].entry - file->entries;
         }
         if (order < 0) {
             low = middle + 1;

@@ -12,7 +12,7 @@ static json_t *inspect(const char *arguments)
     char line[256];
     json_t *json = NULL;
     cop_error err = {0};
-    snprintf(line, sizeof line, "$coppice inspect %s --json", arguments);
+    (void)snprintf(line, sizeof line, "$coppice inspect %s --json", arguments);
     program_result result = program_run(line);
     assert_string_equal(result.err, "");
     assert_int_equal(result.exit_code, 0);
@@ -47,7 +47,7 @@ static void counts_the_published_shapes_exactly(void **state)
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char path[128];
-        snprintf(path, sizeof path, "$source/configs/models/%s.json", rows[i].name);
+        (void)snprintf(path, sizeof path, "$source/configs/models/%s.json", rows[i].name);
         json_t *json = inspect(path);
         assert_int_equal(integer(json, "params"), rows[i].params);
         assert_int_equal(integer(json, "params_non_embedding"), rows[i].params_non_embedding);

@@ -38,7 +38,7 @@ static cop_arch published_shape(const char *name)
     char path[512];
     cop_arch arch = {0};
     cop_error err = {0};
-    snprintf(path, sizeof path, "%s/configs/models/%s.json", COP_SOURCE_DIR, name);
+    (void)snprintf(path, sizeof path, "%s/configs/models/%s.json", COP_SOURCE_DIR, name);
     assert_int_equal(cop_arch_read(&arch, path, &err), COP_OK);
     assert_string_equal(err.message, "");
     return arch;

@@ -54,7 +54,7 @@ static void folds_surplus_lines_into_the_last(void **state)
     cop_plan plan = {0};
     for (int i = 0; i < COP_PLAN_LINES_MAX + 5; i++) {
         char name[32];
-        snprintf(name, sizeof name, "line %d", i);
+        (void)snprintf(name, sizeof name, "line %d", i);
         cop_plan_add(&plan, name, 1);
     }
     assert_int_equal(plan.count, COP_PLAN_LINES_MAX);

@@ -20,7 +20,7 @@ static size_t lay_out(unsigned char *out, const char *header, size_t data_bytes)
     for (int i = 0; i < 8; i++) {
         out[i] = (unsigned char)((uint64_t)length >> (8 * i));
     }
-    memcpy(out + 8, header, length);
+    memcpy(out + 8, header, length); // NOLINT(bugprone-not-null-terminated-result): no string
     for (size_t i = 0; i < data_bytes; i++) {
         out[8 + length + i] = (unsigned char)i;
     }
@@ -341,7 +341,7 @@ static void leaves_nothing_on_a_full_disk(void **state)
     const cop_status status = write_sample("full.safetensors", false, &err);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
 
-    snprintf(temp, sizeof temp, "full.safetensors.tmp.%ld", (long)getpid());
+    (void)snprintf(temp, sizeof temp, "full.safetensors.tmp.%ld", (long)getpid());
     assert_int_equal(status, COP_ERR_IO);
     assert_non_null(strstr(err.message, "full.safetensors.tmp."));
     assert_non_null(strstr(err.message, ": File too large"));
@@ -357,8 +357,9 @@ static void says_where_it_cannot_write(void **state)
     cop_error err = {0};
     char want[160];
     assert_int_equal(write_sample("no-such-folder/x", false, &err), COP_ERR_IO);
-    snprintf(want, sizeof want,
-             "no-such-folder/x.tmp.%ld: cannot create: No such file or directory", (long)getpid());
+    (void)snprintf(want, sizeof want,
+                   "no-such-folder/x.tmp.%ld: cannot create: No such file or directory",
+                   (long)getpid());
     assert_string_equal(err.message, want);
 }
 

@@ -302,8 +302,8 @@ static void says_what_is_wrong_with_a_megatron_index(void **state)
         "n.idx: not an index of the Megatron format, version 1 (allowed: magic MMIDIDX)",
         "n.idx: not an index of the Megatron format, version 1 (allowed: magic MMIDIDX)",
         "n.idx: element type is 7 (allowed: 1 uint8, 3 int16, 4 int32, 5 int64, 8 uint16)",
-        "n.idx: 18446744073709551615 sequences and 3 documents do not fill the 48 bytes that "
-        "follow",
+        ("n.idx: 18446744073709551615 sequences and 3 documents do not fill the 48 bytes that "
+         "follow"),
         "n.idx: 2 sequences and 4 documents do not fill the 48 bytes that follow",
         "n.idx: sequence 1 has 4294967295 tokens, but 2 bytes of ids are left in n.bin",
         "n.idx: its sequences have 4 bytes, n.bin has 6",
