@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "base/alloc.h"
 #include "model/safetensors.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
@@ -45,6 +44,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     assert(total < bytes);
     (void)cop_safetensors_metadata(file, "format");
     cop_safetensors_destroy(file);
-    assert(cop_alloc_live_blocks() <= 1); // the driver's copy of the input
     return 0;
 }
