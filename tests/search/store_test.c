@@ -237,7 +237,7 @@ static void loses_nothing_acknowledged_by_kill_9(void **state)
     for (int i = 0; i < 4; i++) {
         c[i] = synthetic_candidate(i, 4 + i, 256, 1024);
     }
-    for (int round = 0; round < 6; round++) {
+    for (int round = 0; round < 4; round++) {
         int from_child = -1;
         int last = -1;
         int told = 0;
@@ -347,14 +347,14 @@ static void notices_damage(void **state)
     ok(cop_file_read(&data, &bytes, "good/study.db", (size_t)1 << 24, &err), &err);
     ok(cop_file_make_directory("bad", &err), &err);
 
-    for (size_t at = 0; at < bytes; at += 509) { // cut anywhere
+    for (size_t at = 0; at < bytes; at += 1021) { // cut anywhere
         (void)scratch_file("bad/study.db", data, at);
         const cop_status status = try_study("bad", &err);
         assert_int_equal(status, COP_ERR_FORMAT);
         assert_memory_equal(err.message, "bad/study.db: ", 14);
     }
     int refused = 0;
-    for (size_t at = 0; at < bytes; at += 31) { // one byte different
+    for (size_t at = 0; at < bytes; at += 97) { // one byte different
         const char keep = data[at];
         data[at] = (char)(data[at] ^ 0x55);
         (void)scratch_file("bad/study.db", data, bytes);
@@ -365,7 +365,7 @@ static void notices_damage(void **state)
             refused++;
         }
     }
-    assert_true(refused > 100);                              // most of the rest is free space
+    assert_true(refused > 40);                              // most of the rest is free space
     for (size_t at = 0; at + sizeof losses <= bytes; at++) { // in a figure
         if (memcmp(data + at, losses, sizeof losses) == 0) {
             data[at + 3] = (char)(data[at + 3] ^ 1);

@@ -160,18 +160,20 @@ static void promote(cop_store *store, const char *directory, int stage, int64_t 
     cop_store_destroy(reader);
 }
 
-static bool is_alive(const char *directory, const char *id)
+// Which candidates go on; `all` is in grid order, as the snapshot is.
+static void find_alive(bool *alive, const char *directory)
 {
     cop_store *reader = NULL;
     cop_snapshot snapshot = {0};
     cop_error err = {0};
     check(cop_store_open(&reader, directory, COP_STORE_READ, &err), &err);
     check(cop_snapshot_read(&snapshot, reader, &err), &err);
-    const bool alive =
-        snapshot.candidate[cop_snapshot_find(&snapshot, id)].state == COP_STATE_PENDING;
+    assert_int_equal(snapshot.count, CANDIDATES);
+    for (int i = 0; i < CANDIDATES; i++) {
+        alive[i] = snapshot.candidate[i].state == COP_STATE_PENDING;
+    }
     cop_snapshot_release(&snapshot);
     cop_store_destroy(reader);
-    return alive;
 }
 
 static const struct {
@@ -215,9 +217,11 @@ void synthetic_study(const char *directory, bool is_running)
           &err);
     for (int stage = 0; stage <= RUNGS; stage++) {
         const bool is_partial = is_running && stage == RUNGS;
+        bool alive[CANDIDATES];
         int done = 0;
+        find_alive(alive, directory);
         for (int i = 0; i < CANDIDATES; i++) {
-            if (!is_alive(directory, all[i].id)) {
+            if (!alive[i]) {
                 continue;
             }
             if (is_partial && done == 2) {
