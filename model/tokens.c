@@ -9,7 +9,12 @@
 #include "base/text.h"
 #include "model/tokens_internal.h"
 
-enum { SIDE_BYTES_MAX = 64 << 20 };
+enum { SIDE_BYTES_MAX = 64 << 20, PIECE = 4096 };
+
+#define FORGET_BYTES ((size_t)16 << 20)
+
+// Both formats are little-endian, and so are the machines this runs on: ids are copied as they are.
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "ids are stored little-endian");
 
 char *cop_tokens_sibling(const char *path, const char *ending)
 {
@@ -93,54 +98,85 @@ done:
     return status;
 }
 
-static int64_t id_at(const cop_tokens *tokens, int64_t index)
+// Ids [first, first + count) as stored; what no id can be, negative or above int32, becomes -1.
+static void widen(const cop_tokens *tokens, int64_t first, int64_t count, int32_t *out)
 {
-    const unsigned char *at =
-        (const unsigned char *)tokens->map.data + (size_t)index * (size_t)tokens->id_bytes;
-    uint64_t value = 0;
-    for (int i = tokens->id_bytes - 1; i >= 0; i--) {
-        value = value << 8 | at[i];
+    const unsigned char *from =
+        (const unsigned char *)tokens->map.data + (size_t)first * (size_t)tokens->id_bytes;
+    if (tokens->id_bytes == 4) {
+        memcpy(out, from, (size_t)count * 4);
+    } else if (tokens->id_bytes == 2 && !tokens->is_signed) {
+        for (int64_t i = 0; i < count; i++) {
+            uint16_t id;
+            memcpy(&id, from + 2 * i, sizeof id);
+            out[i] = id;
+        }
+    } else if (tokens->id_bytes == 2) {
+        for (int64_t i = 0; i < count; i++) {
+            int16_t id;
+            memcpy(&id, from + 2 * i, sizeof id);
+            out[i] = id;
+        }
+    } else if (tokens->id_bytes == 8) {
+        for (int64_t i = 0; i < count; i++) {
+            int64_t id;
+            memcpy(&id, from + 8 * i, sizeof id);
+            out[i] = id < 0 || id > INT32_MAX ? -1 : (int32_t)id;
+        }
+    } else {
+        for (int64_t i = 0; i < count; i++) {
+            out[i] = from[i];
+        }
     }
-    if (tokens->is_signed && tokens->id_bytes == 2) {
-        return (int64_t)value - ((value & 0x8000u) != 0 ? 0x10000 : 0);
+}
+
+static cop_status fail_id(const cop_tokens *tokens, int64_t first, const int32_t *ids,
+                          int64_t limit, cop_error *err)
+{
+    int64_t i = 0;
+    while (ids[i] >= 0 && ids[i] < limit) {
+        i++;
     }
-    if (tokens->is_signed && tokens->id_bytes == 4) {
-        return (int64_t)value - ((value & 0x80000000u) != 0 ? 0x100000000 : 0);
+    // Only here a stored value that is no int32 matters: for the message.
+    int64_t value = ids[i];
+    const unsigned char *at = tokens->map.data;
+    if (tokens->id_bytes == 8) {
+        memcpy(&value, at + 8 * (first + i), sizeof value);
+    } else if (tokens->id_bytes == 4 && !tokens->is_signed) {
+        value = (int64_t)(uint32_t)ids[i];
     }
-    // Eight bytes: a negative id becomes the largest, which is as wrong.
-    return value > (uint64_t)INT64_MAX ? INT64_MAX : (int64_t)value;
+    return COP_FAIL(err, COP_ERR_FORMAT,
+                    "%s: token %" PRId64 " is %" PRId64 " (allowed: 0..%" PRId64 ")", tokens->path,
+                    first + i, value, limit - 1);
 }
 
 // Checks every id against the vocabulary (finds the vocabulary when there is none) and hashes them
 // as 32-bit numbers. Pages are given back on the way.
 static cop_status scan(cop_tokens *tokens, cop_error *err)
 {
-    unsigned char wide[4 * 1024];
+    int32_t ids[PIECE];
     cop_hasher *hasher = NULL;
-    int64_t largest = 0;
+    int32_t largest = 0;
     cop_status status = COP_OK;
     const int64_t limit = tokens->vocab > 0 ? tokens->vocab : INT32_MAX;
 
     COP_TRY(status, cop_hasher_create(&hasher, err));
-    for (int64_t first = 0; first < tokens->count; first += 1024) {
-        const int64_t count = tokens->count - first < 1024 ? tokens->count - first : 1024;
+    for (int64_t first = 0; first < tokens->count; first += PIECE) {
+        const int64_t count = tokens->count - first < PIECE ? tokens->count - first : PIECE;
+        int32_t low = 0;
+        widen(tokens, first, count, ids);
         for (int64_t i = 0; i < count; i++) {
-            const int64_t id = id_at(tokens, first + i);
-            if (id < 0 || id >= limit) {
-                status = COP_FAIL(err, COP_ERR_FORMAT,
-                                  "%s: token %" PRId64 " is %" PRId64 " (allowed: 0..%" PRId64 ")",
-                                  tokens->path, first + i, id, limit - 1);
-                goto done;
-            }
-            largest = id > largest ? id : largest;
-            for (int b = 0; b < 4; b++) {
-                wide[4 * i + b] = (unsigned char)((uint64_t)id >> (8 * b));
-            }
+            low = ids[i] < low ? ids[i] : low;
+            largest = ids[i] > largest ? ids[i] : largest;
         }
-        cop_hasher_add_bytes(hasher, wide, (size_t)count * 4);
+        if (low < 0 || largest >= limit) {
+            status = fail_id(tokens, first, ids, limit, err);
+            goto done;
+        }
+        cop_hasher_add_bytes(hasher, ids, (size_t)count * sizeof *ids);
         const size_t at = (size_t)first * (size_t)tokens->id_bytes;
-        if ((at & ((16u << 20) - 1)) == 0 && at > 0) {
-            cop_file_map_forget(&tokens->map, at - (16u << 20), 16u << 20);
+        if ((at & (FORGET_BYTES - 1)) == 0 && at > 0) {
+            cop_file_map_forget(&tokens->map, at - FORGET_BYTES, FORGET_BYTES);
         }
     }
     tokens->hash = cop_hasher_value(hasher);
@@ -252,7 +288,5 @@ cop_hash cop_tokens_hash(const cop_tokens *tokens)
 
 void cop_tokens_read(const cop_tokens *tokens, int64_t first, int64_t count, int32_t *out)
 {
-    for (int64_t i = 0; i < count; i++) {
-        out[i] = (int32_t)id_at(tokens, first + i);
-    }
+    widen(tokens, first, count, out);
 }

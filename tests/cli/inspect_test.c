@@ -69,7 +69,7 @@ static void gives_programs_every_promised_key(void **state)
     assert_int_equal(integer(json, "vocab"), 256000);
     assert_true(json_is_false(json_object_get(json, "tied")));
     // 2 * (matrices + head) + 4 * sequence * layers * heads * head_dim, without the norms.
-    const int64_t matmul = 6174547968 - 2 * 4096 * (2 * 32 + 1) + 256000LL * 4096;
+    const int64_t matmul = 6174547968 - 2LL * 4096 * (2 * 32 + 1) + 256000LL * 4096;
     assert_int_equal(integer(json, "flops_per_token"), 2 * matmul + 4LL * 8192 * 32 * 48 * 128);
     const json_t *memory = json_object_get(json, "memory");
     const int64_t kv_bytes = 2LL * 8 * 8192 * 32 * 8 * 128 * 2;

@@ -10,6 +10,7 @@
 #include "model/arch_json.h"
 #include "model/cost.h"
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's name
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static void check_tensors(const cop_arch *arch)

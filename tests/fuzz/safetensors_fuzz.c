@@ -8,6 +8,7 @@
 
 #include "model/safetensors.h"
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's name
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static uint64_t sum_of(const cop_safetensors_entry *entry)

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "model/tokens.h"
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's name
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static char folder[] = "/tmp/cop_tokens_fuzz.XXXXXX";

@@ -107,6 +107,7 @@ int sample_count_files(const char *directory)
     int count = 0;
     DIR *folder = opendir(directory);
     assert_non_null(folder);
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
     for (const struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
         count += entry->d_name[0] != '.' ? 1 : 0;
     }

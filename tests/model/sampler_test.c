@@ -71,7 +71,8 @@ static void visits_every_window_once_in_each_epoch(void **state)
             int32_t inputs[T];
             int32_t targets[T];
             assert_int_equal(
-                cop_sampler_fill(sampler, epoch * WINDOWS + i, 1, inputs, targets, &err), COP_OK);
+                cop_sampler_fill(sampler, (int64_t)epoch * WINDOWS + i, 1, inputs, targets, &err),
+                COP_OK);
             assert_int_equal(inputs[0] % T, 0);
             const int window = inputs[0] / T;
             assert_false(seen[window]);

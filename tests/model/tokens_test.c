@@ -168,7 +168,7 @@ static void refuses_ids_that_do_not_belong_to_their_side_file(void **state)
     cop_tokens *tokens = NULL;
     cop_error err = {0};
     assert_int_equal(write_tokens("h.bin", 256, sample, SAMPLE, &err), COP_OK);
-    scratch_file("h.bin", "\7\0\0\0\1\0\1\0\1\0", 2 * SAMPLE);
+    scratch_file("h.bin", "\7\0\0\0\1\0\1\0\1\0", (size_t)2 * SAMPLE);
     assert_int_equal(cop_tokens_open(&tokens, "h.bin", 256, &err), COP_ERR_FORMAT);
     assert_null(tokens);
     assert_non_null(strstr(err.message, "h.bin: its ids have the hash "));
@@ -334,7 +334,7 @@ static void refuses_negative_ids(void **state)
     } rows[] = {
         {3, 2, "i.bin: token 0 is -1 (allowed: 0..299)"},
         {4, 4, "i.bin: token 0 is -1 (allowed: 0..299)"},
-        {5, 8, "i.bin: token 0 is 9223372036854775807 (allowed: 0..299)"},
+        {5, 8, "i.bin: token 0 is -1 (allowed: 0..299)"},
     };
 
     static const uint32_t lengths[] = {1};
