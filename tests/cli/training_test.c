@@ -1,0 +1,207 @@
+// train, distill, eval: from options to a written model, with everything that can go wrong on the way.
+
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/cli/program.h"
+#include "tests/support.h"
+
+static const char config[] =
+    "{\"model_type\": \"llama\", \"architectures\": [\"LlamaForCausalLM\"], \"vocab_size\": 256, "
+    "\"hidden_size\": 32, \"intermediate_size\": 64, \"num_hidden_layers\": 2, "
+    "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 8, "
+    "\"max_position_embeddings\": 64, \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, "
+    "\"hidden_act\": \"silu\", \"initializer_range\": 0.02, \"tie_word_embeddings\": false}";
+
+#define TRAIN "$coppice train --arch a.json --data d.bin --batch 4 --sequence 32 --threads 1 -q "
+
+// A configuration, a text, a teacher and a student.
+static int make_inputs(void **state)
+{
+    (void)state;
+    (void)scratch_file("a.json", config, strlen(config));
+    program_expect("rm -rf t s x x.training d.bin d.json big.json; "
+                   "$coppice tokenize $source/LICENSE --tokenizer byte -o d.bin && "
+                   "sed s/256/300/ a.json >big.json && " TRAIN "--steps 20 -o t && " TRAIN
+                   "--steps 1 --seed 2 -o s && " TRAIN
+                   "--arch big.json --steps 1 -o never; test $? = 1 && "
+                   "printf '{}' >s/tokenizer.json",
+                   0, NULL, NULL);
+    return 0;
+}
+
+static void wrong_usage_exits_with_two_and_says_why(void **state)
+{
+    (void)state;
+
+    const struct {
+        const char *line;
+        const char *err;
+    } cases[] = {
+        {"$coppice train --data d.bin -o x --steps 1", "*one of --arch and --model is needed*"},
+        {"$coppice train --arch a.json --model t --data d.bin -o x --steps 1",
+         "*one of --arch and --model is needed*"},
+        {"$coppice train --arch a.json -o x --steps 1", "*--data is missing*"},
+        {"$coppice train --arch a.json --data d.bin --steps 1", "*-o is missing*"},
+        {TRAIN "-o x", "*one of --steps and --tokens is needed*"},
+        {TRAIN "-o x --steps 1 --tokens 5", "*one of --steps and --tokens is needed*"},
+        {TRAIN "-o x --steps 0.5", "*--steps is 0.5 (allowed: an integer in 1..*"},
+        {TRAIN "-o x --steps 1 --schedule linear", "*--schedule is linear (allowed: cosine, "
+                                                   "constant)*"},
+        {TRAIN "-o x --steps 1 extra", "*too many arguments*"},
+        {"$coppice distill --teacher t --data d.bin -o x --steps 1",
+         "*--teacher and --student are needed*"},
+        {"$coppice distill --teacher t --student s --data d.bin -o x --steps 1 --ce-weight 2",
+         "*--ce-weight goes with --loss mixed*"},
+        {"$coppice distill --teacher t --student s --data d.bin -o x --steps 1 --state-map 1-2",
+         "*--state-map has 1-2 (allowed: emb, TEACHER:STUDENT)*"},
+        {"$coppice distill --teacher t --student s --data d.bin -o x --steps 1 --state-map emb "
+         "--cache c",
+         "*--cache holds final states only: state losses run the teacher*"},
+        {"$coppice eval", "*the model is missing*"},
+        {"$coppice eval t", "*--data is missing*"},
+        {"$coppice eval t --latency --teacher t", "*--teacher needs --data*"},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        program_expect(cases[i].line, 2, "", cases[i].err);
+    }
+    program_expect("test ! -e x", 0, "", "");
+}
+
+static void bad_input_fails_with_one_line_and_leaves_nothing(void **state)
+{
+    (void)state;
+
+    const struct {
+        const char *line;
+        const char *err;
+    } cases[] = {
+        {TRAIN "-o x --steps 1 --data none.bin",
+         "coppice: none.bin: cannot open: No such file or directory"},
+        {TRAIN "-o x --steps 1 --arch big.json",
+         "coppice: d.bin: tokenized with a vocabulary of 256, the model has 300"},
+        {TRAIN "-o x --steps 1 --micro-batch 3",
+         "coppice: --micro-batch: 3 (allowed: divisors of the batch, 4)"},
+        {TRAIN "-o x --steps 1 --sequence 65",
+         "coppice: --sequence: 65 (allowed: 1..64, the model's context)"},
+        {TRAIN "-o t --steps 1", "coppice: t: exists already (allowed: a new path, or --force)"},
+        {TRAIN "-o x --steps 1 --sequence 64 --batch 200000 --micro-batch 200000 --precision f32",
+         "coppice: train: needs * are free (largest: student: activations *; allowed: *"},
+        {"$coppice distill --teacher t --student s --data d.bin -o x --steps 1 --state-map 7:0 "
+         "--sequence 32 -q",
+         "coppice: state losses: teacher layer is 7 (allowed: 0..1, or -1 for the embedding)"},
+        {"$coppice distill --teacher a.json --student s --data d.bin -o x --steps 1 -q",
+         "coppice: a.json*"},
+        {"$coppice eval t --data d.bin --sequences 100000 --sequence 32",
+         "coppice: --sequences: 100000 (allowed: 1..*, what d.bin holds)"},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        program_expect(cases[i].line, 1, "", cases[i].err);
+    }
+    program_expect("test ! -e x && test ! -e x.training", 0, "", "");
+}
+
+static void vocabularies_of_teacher_and_student_must_agree(void **state)
+{
+    (void)state;
+    program_expect("rm -rf wide wide.bin wide.json w.json; sed s/256/300/ a.json >w.json; "
+                   "cp d.bin wide.bin; sed 's/\"vocab\": 256/\"vocab\": 300/' d.json >wide.json; "
+                   "$coppice train --arch w.json --data wide.bin --steps 1 --batch 1 --sequence 32 "
+                   "-q -o wide",
+                   0, NULL, "");
+    program_expect("$coppice distill --teacher wide --student s --data d.bin -o x --steps 1 -q", 1,
+                   "",
+                   "coppice: wide: the vocabulary has 300 ids, that of s 256 (allowed: the "
+                   "same)");
+    program_expect("$coppice eval s --teacher wide --data d.bin", 1, "",
+                   "coppice: wide: the vocabulary has 300 ids, that of s 256 (allowed: the same)");
+}
+
+static void an_interrupted_run_says_how_to_go_on(void **state)
+{
+    (void)state;
+    program_expect("rm -rf long long.training; "
+                   "(exec " TRAIN "-o long --steps 1000000 --save-every 1) & "
+                   "while test ! -f long.training/training.json; do :; done; "
+                   "kill -INT $!; wait $!",
+                   130, "",
+                   "coppice: interrupted after step * of 1000000; the same command continues from "
+                   "long.training");
+    program_expect(TRAIN "-o long --steps 5", 1, "",
+                   "coppice: long.training/training.json: steps of the interrupted run is 1000000, "
+                   "of this one 5 (allowed: the same options, or another output)");
+    program_expect("test ! -e long; rm -r long.training", 0, "", "");
+}
+
+// The files differ in the date of their header: the weights are compared.
+static void a_killed_run_ends_with_the_same_weights(void **state)
+{
+    (void)state;
+    program_expect("rm -rf whole parts parts.training; " TRAIN "-o whole --steps 120", 0,
+                   "whole: 120 steps, 15.4k tokens\nlast training loss *", "");
+    program_expect("(exec " TRAIN "-o parts --steps 120 --save-every 10) & "
+                   "while test ! -f parts.training/training.json; do :; done; "
+                   "kill -KILL $!; wait $!; true",
+                   0, NULL, NULL);
+    program_expect(TRAIN "-o parts --steps 120 --save-every 10", 0,
+                   "parts: 120 steps, 15.4k tokens\n*", "");
+    program_expect("test ! -e parts.training; tail -c 90000 whole/model.safetensors >w.bytes; "
+                   "tail -c 90000 parts/model.safetensors | cmp - w.bytes",
+                   0, "", "");
+}
+
+static void distillation_writes_a_model_like_its_student(void **state)
+{
+    (void)state;
+    program_expect("rm -rf x y cache; $coppice distill --teacher t --student s --data d.bin "
+                   "--validation d.bin --steps 10 --batch 4 --sequence 32 -o x",
+                   0,
+                   "x: 10 steps, 1.28k tokens\nlast training loss *\nheld-out *\nloss *\nKL to the "
+                   "teacher *\ntop-1 agreement *",
+                   "memory:\n*  student: weights *\n  total *");
+    program_expect("ls x", 0, "config.json\nmodel.safetensors\ntokenizer.json", "");
+    program_expect("$coppice distill --teacher t --student s --data d.bin --steps 10 --batch 4 "
+                   "--sequence 32 --cache cache --json -q -o y",
+                   0, "{*\"steps\": 10,*\"tokens\": 1280,*\"kl\": *}", "");
+    program_expect("tail -c 60000 x/model.safetensors >w.bytes; "
+                   "tail -c 60000 y/model.safetensors | cmp - w.bytes",
+                   0, "", "");
+    program_expect("$coppice distill --teacher t --student s --data d.bin --steps 3 --batch 4 "
+                   "--sequence 32 --state-loss cosine --loss mixed --force -q -o y",
+                   0, "y: 3 steps*", "");
+}
+
+static void evaluation_prints_estimates_and_latency(void **state)
+{
+    (void)state;
+    program_expect("$coppice eval t --data d.bin --sequence 32 --sequences 5", 0,
+                   "t on d.bin: 5 sequences of 32 tokens, *\nmetric *mean *95% interval\n"
+                   "loss (nats per token) *..*\nperplexity *..*\ntop-1 accuracy *..*",
+                   "");
+    program_expect("$coppice eval s --data d.bin --teacher t --sequence 32 --latency --json "
+                   "--precision f32",
+                   0,
+                   "{*\"precision\": \"f32\",*\"loss\": {*\"value\": *\"low\": *\"high\": "
+                   "*}*\"perplexity\": *\"agreement\": *\"kl\": *\"teacher_loss\": *\"latency\": "
+                   "{*\"median_ms\": *\"repeats\": *}*}",
+                   "");
+    program_expect("$coppice eval t --data d.bin --teacher t --sequence 32 --sequences 3 --json | "
+                   "grep -c '\"value\": 0.0'",
+                   0, "1", ""); // KL to itself
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_usage_exits_with_two_and_says_why),
+        cmocka_unit_test(bad_input_fails_with_one_line_and_leaves_nothing),
+        cmocka_unit_test(vocabularies_of_teacher_and_student_must_agree),
+        cmocka_unit_test(an_interrupted_run_says_how_to_go_on),
+        cmocka_unit_test(a_killed_run_ends_with_the_same_weights),
+        cmocka_unit_test(distillation_writes_a_model_like_its_student),
+        cmocka_unit_test(evaluation_prints_estimates_and_latency),
+    };
+    return cmocka_run_group_tests_name("training", tests, make_inputs, NULL);
+}
