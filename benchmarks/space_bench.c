@@ -85,7 +85,7 @@ static void run(const char *name, const char *yaml)
 int main(void)
 {
     cop_system_silence_libraries();
-    run("one bound", GRID "budget: {params: {max: 4e8}}\n");
+    run("one bound", GRID "budget: {params: {max: 1.61e9}}\n");
     run("parameters", GRID "budget: {params: {min: 8e9, max: 8.0001e9}}\n");
     run("everything", GRID "budget:\n"
                            "  params: {min: 8e9, max: 8.0005e9}\n"

@@ -150,6 +150,27 @@ done:
     return status;
 }
 
+// Another number of threads may round the last bits differently; that is worth a line, not a refusal.
+static cop_status note_threads(cop_run *run, cop_error *err)
+{
+    char threads[32];
+    char *stored = NULL;
+    cop_status status = COP_OK;
+
+    snprintf(threads, sizeof threads, "%d", cop_system_threads());
+    COP_TRY(status, cop_store_get(run->store, "threads", &stored, err));
+    if (stored != NULL && strcmp(stored, threads) != 0) {
+        cop_run_note(run, COP_LOG_WARNING,
+                     "the study ran on %s threads before, on %s now: last bits may differ", stored,
+                     threads);
+    }
+    COP_TRY(status, cop_store_set(run->store, "threads", threads, err));
+
+done:
+    cop_free(stored);
+    return status;
+}
+
 // Who computed it, where and with what.
 static cop_status set_provenance(cop_run *run, cop_error *err)
 {
@@ -174,7 +195,7 @@ static cop_status set_provenance(cop_run *run, cop_error *err)
     }
     COP_TRY(status, cop_store_set(run->store, "program", cop_version(), err));
     COP_TRY(status, cop_store_set(run->store, "cpu", cpu, err));
-    COP_TRY(status, cop_run_set_i64(run, "threads", cop_system_threads(), err));
+    COP_TRY(status, note_threads(run, err));
     if (run->options->command != NULL) {
         COP_TRY(status, cop_store_set(run->store, "command", run->options->command, err));
     }

@@ -216,6 +216,39 @@ done:
     return status;
 }
 
+// What will be missing only hours later is said now.
+static void note_limits(cop_run *run)
+{
+    const cop_study_file *study = run->study;
+    const cop_candidate *largest = &run->candidates[run->footprint.largest];
+    const int64_t sequences = cop_footprint_train_sequences(study, study->rungs);
+    const int64_t windows = cop_sampler_windows(run->train_sampler);
+    const int64_t probes =
+        study->keep_pruned > 0 && study->keep_pruned < run->count ? study->keep_pruned : run->count;
+    const uint64_t free_bytes = cop_system_disk_free_bytes(run->options->directory);
+    uint64_t disk = (uint64_t)(probes + 1) * cop_footprint_checkpoint_bytes(largest);
+    char needed[COP_TEXT_NUMBER_BYTES];
+    char found[COP_TEXT_NUMBER_BYTES];
+
+    if (study->probe_loss != COP_PROBE_CE &&
+        !cop_footprint_is_online(study, cop_checkpoint_arch(run->teacher), run->footprint.precision,
+                                 study->rungs)) {
+        disk += cop_footprint_states_bytes(study, cop_checkpoint_arch(run->teacher),
+                                           run->footprint.precision, sequences + run->held_count);
+    }
+    if (free_bytes > 0 && disk > free_bytes) {
+        cop_run_note(run, COP_LOG_WARNING, "the study may need %s of disk, %s are free",
+                     cop_text_bytes(needed, disk), cop_text_bytes(found, free_bytes));
+    }
+    if (sequences > windows) {
+        cop_run_note(run, COP_LOG_WARNING,
+                     "%s holds %" PRId64 " windows of %" PRId64 " tokens, the last rung sees each "
+                     "%.1f times",
+                     study->train, windows, study->probe_sequence,
+                     (double)sequences / (double)windows);
+    }
+}
+
 // The memory plan, line by line, before anything of it is allocated.
 static cop_status note_plan(cop_run *run, cop_error *err)
 {
@@ -255,6 +288,7 @@ static cop_status plan_sizes(cop_run *run, cop_error *err)
                  " x %" PRId64 " tokens",
                  run->count, run->report.size, cop_precision_name(precision),
                  run->footprint.micro_batch, run->study->probe_sequence);
+    note_limits(run);
     COP_TRY(status, note_plan(run, err));
     COP_TRY(status, check_memory(run, err));
     COP_TRY(status, cop_store_set(run->store, "precision", cop_precision_name(precision), err));

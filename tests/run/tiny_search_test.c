@@ -2,8 +2,10 @@
 // stopped anywhere, and what it refuses.
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -16,15 +18,27 @@
 #define NEMOTRON "nemotron"
 
 typedef struct ticker {
-    int left; // ticks until the stop; negative: never
+    int left; // ticks until the stop; 0: never
     int count;
     volatile int stop;
 } ticker;
 
+// From this tick on no file grows beyond a few pages, as on a full disk; 0: never.
+static int full_disk_at;
+
+static void limit_file_size(rlim_t bytes)
+{
+    const struct rlimit limit = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
 static void tick(void *context)
 {
     ticker *t = context;
-    t->count++;
+    if (++t->count == full_disk_at) {
+        limit_file_size(16384);
+    }
     if (t->left > 0 && --t->left == 0) {
         t->stop = 1;
     }
@@ -179,7 +193,7 @@ static void a_study_stopped_anywhere_ends_the_same(void **state)
 {
     (void)state;
     // From one stop per candidate to stops in the middle of an interval of the curve.
-    static const int strides[] = {5, 11, 23, 61};
+    static const int strides[] = {7, 23, 61};
     char *wanted = figures_in(LLAMA, "a");
 
     for (size_t i = 0; i < sizeof strides / sizeof strides[0]; i++) {
@@ -249,6 +263,62 @@ static void a_lost_state_costs_time_only(void **state)
     assert_string_equal(found, wanted);
     cop_free(wanted);
     cop_free(found);
+}
+
+static void a_full_disk_stops_the_study_and_loses_nothing(void **state)
+{
+    (void)state;
+    static const int moments[] = {3, 40, 45, 120}; // pruned loss, twice in rung 1, rung 2
+    char *wanted = figures_in(LLAMA, "a");
+    for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++) {
+        cop_error err = {0};
+        char name[16];
+        char where[32];
+        snprintf(name, sizeof name, "full%zu", i);
+        snprintf(where, sizeof where, LLAMA "/%s/", name);
+        full_disk_at = moments[i];
+        const cop_status status = run(LLAMA, name, 0, NULL, NULL, &err);
+        full_disk_at = 0;
+        limit_file_size(RLIM_INFINITY);
+        assert_int_equal(status, COP_ERR_IO);
+        assert_non_null(strstr(err.message, where));
+
+        must_run(LLAMA, name);
+        char *found = figures_in(LLAMA, name);
+        assert_string_equal(found, wanted);
+        cop_free(found);
+    }
+    cop_free(wanted);
+}
+
+static void the_other_losses_train_too(void **state)
+{
+    (void)state;
+    static const char *const losses[] = {"loss: ce", "loss: mixed"};
+    for (int i = 0; i < 2; i++) {
+        char setting[64];
+        char name[16];
+        char directory[64];
+        cop_store *store = NULL;
+        cop_snapshot snapshot = {0};
+        snprintf(setting, sizeof setting, "keep_pruned: 2\n  %s", losses[i]);
+        snprintf(name, sizeof name, "loss%d", i);
+        snprintf(directory, sizeof directory, LLAMA "/%s", name);
+        tiny_study_write(LLAMA, "keep_pruned: 8", setting);
+        must_run(LLAMA, name);
+        figures_read(directory, &store, &snapshot);
+        int64_t finished = 0;
+        for (int64_t k = 0; k < snapshot.count; k++) {
+            const cop_snapshot_candidate *c = &snapshot.candidate[k];
+            finished += c->state == COP_STATE_FINISHED ? 1 : 0;
+            // Cross-entropy of the text is in the loss: it lies above the KL alone.
+            assert_true(c->curve_points == 0 || c->curve[0].loss > 0.5);
+        }
+        assert_int_equal(finished, 1);
+        cop_snapshot_release(&snapshot);
+        cop_store_destroy(store);
+    }
+    tiny_study_write(LLAMA, NULL, NULL);
 }
 
 static void a_stable_ranking_ends_the_search(void **state)
@@ -447,6 +517,8 @@ int main(void)
         cmocka_unit_test(curves_do_not_depend_on_stops_between_their_points),
         cmocka_unit_test(the_teacher_online_gives_the_same_figures_as_its_cache),
         cmocka_unit_test(a_lost_state_costs_time_only),
+        cmocka_unit_test(a_full_disk_stops_the_study_and_loses_nothing),
+        cmocka_unit_test(the_other_losses_train_too),
         cmocka_unit_test(a_stable_ranking_ends_the_search),
         cmocka_unit_test(candidates_that_diverge_are_tried_twice_and_marked),
         cmocka_unit_test(a_latency_budget_that_nothing_meets_is_said),
