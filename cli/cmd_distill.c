@@ -34,6 +34,7 @@ typedef struct arguments {
     cop_trainer_options trainer;
 } arguments;
 
+// NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
 // "29:13,emb": pairs of teacher and student layers.
 static void parse_map(arguments *given, char *text, const struct argp_state *state)
 {
@@ -120,6 +121,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
     return 0;
 }
+
+// NOLINTEND(concurrency-mt-unsafe)
 
 int cop_cmd_distill(int argc, char **argv)
 {

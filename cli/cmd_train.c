@@ -11,6 +11,8 @@ typedef struct arguments {
     const char *model;
 } arguments;
 
+// NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
+// NOLINTNEXTLINE(readability-non-const-parameter): the type is argp's
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     arguments *given = state->input;
@@ -29,6 +31,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
     return 0;
 }
+
+// NOLINTEND(concurrency-mt-unsafe)
 
 int cop_cmd_train(int argc, char **argv)
 {

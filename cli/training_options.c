@@ -126,6 +126,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 const struct argp cop_training_argp = {.options = options_table, .parser = parse};
 
+// NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
 void cop_training_check_usage(const cop_training_options *options, struct argp_state *state)
 {
     if (options->data == NULL) {
@@ -138,6 +139,8 @@ void cop_training_check_usage(const cop_training_options *options, struct argp_s
         argp_error(state, "one of --steps and --tokens is needed");
     }
 }
+
+// NOLINTEND(concurrency-mt-unsafe)
 
 static int64_t choose_micro_batch(int64_t batch, int64_t sequence)
 {

@@ -152,6 +152,13 @@ done:
     return status;
 }
 
+// Where the losses of a pair go for the rows of this pass.
+static cop_matrix loss_part(const cop_state_losses *losses, int pair)
+{
+    cop_matrix row = cop_matrix_part(losses->loss, pair, 1, 0, losses->loss.cols);
+    return cop_matrix_part(row, 0, 1, losses->row, losses->rows);
+}
+
 // y = norm(x), p = y Wᵀ, loss, and d_p when it is wanted.
 static cop_status compare(cop_state_losses *losses, int pair, bool with_gradient, cop_error *err)
 {
@@ -171,7 +178,7 @@ static cop_status compare(cop_state_losses *losses, int pair, bool with_gradient
         .kind = losses->options.kind,
         .student = project.c,
         .teacher = cop_layout_rows(state->teacher, rows),
-        .loss = cop_matrix_part(losses->loss, pair, 1, losses->row, rows),
+        .loss = loss_part(losses, pair),
         .d_student = with_gradient ? cop_layout_rows(losses->d_p, rows) : absent(losses->compute),
         .grad_scale = losses->grad_scale,
     };

@@ -46,17 +46,19 @@ COP_MUST_CHECK cop_status cop_state_losses_create(cop_state_losses **out,
                                                   cop_backend *backend, cop_error *err);
 void cop_state_losses_destroy(cop_state_losses *losses);
 
+// The taps and inject take the cop_state_losses as their context.
+//
 // The next pass has `tokens` rows, which are rows [row, row + tokens) of the step. Gradients are
 // multiplied by `grad_scale` (alpha / tokens of the step).
 void cop_state_losses_begin(cop_state_losses *losses, int64_t tokens, int64_t row,
                             float grad_scale);
-cop_status cop_state_losses_teacher_tap(void *losses, cop_tap tap, int64_t layer,
+cop_status cop_state_losses_teacher_tap(void *context, cop_tap tap, int64_t layer,
                                         const cop_matrix *value, cop_error *err);
-cop_status cop_state_losses_student_tap(void *losses, cop_tap tap, int64_t layer,
+cop_status cop_state_losses_student_tap(void *context, cop_tap tap, int64_t layer,
                                         const cop_matrix *value, cop_error *err);
 // A cop_gradient_function: losses of this pass, and their gradients by student state (added) and
 // projection (accumulated).
-cop_status cop_state_losses_inject(void *losses, cop_tap tap, int64_t layer, cop_matrix *gradient,
+cop_status cop_state_losses_inject(void *context, cop_tap tap, int64_t layer, cop_matrix *gradient,
                                    cop_error *err);
 // The losses alone, without a backward pass.
 COP_MUST_CHECK cop_status cop_state_losses_measure(cop_state_losses *losses, cop_error *err);

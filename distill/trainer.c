@@ -159,8 +159,8 @@ static cop_status collect(cop_trainer *trainer, double alpha, cop_trainer_step *
     const cop_trainer_options *options = &trainer->options;
     cop_status status = COP_OK;
 
-    out->kl = NAN;
-    out->state_loss = NAN;
+    out->kl = (double)NAN;
+    out->state_loss = (double)NAN;
     COP_TRY(status, mean_of(trainer, trainer->buffers.cross_entropy, &out->cross_entropy, err));
     out->loss = options->ce_weight * out->cross_entropy;
     if (trainer->has_kl) {

@@ -329,8 +329,8 @@ cop_status cop_trainer_create(cop_trainer **out, cop_network *student, cop_sampl
     trainer->teacher_model = effective.state_pairs > 0 ? teacher_model : NULL;
     trainer->options = effective;
     trainer->has_kl = effective.kl_weight > 0.0;
-    trainer->last_logits = NAN;
-    trainer->last_states = NAN;
+    trainer->last_logits = (double)NAN;
+    trainer->last_states = (double)NAN;
     COP_TRY(status, create_buffers(trainer, err));
     COP_TRY(status, cop_optimizer_create(&trainer->optimizer, student, &effective.optimizer, err));
     COP_TRY(status, create_states(trainer, err));

@@ -251,8 +251,8 @@ static void cached_states_train_like_computed_ones_bit_for_bit(void **state)
     run_open(&online, &from, &options, &from.teacher);
     run_until(&online, 4);
 
-    must(cop_teacher_states_cached(&states, from.model, from.sampler, "cached-cache", 4 * BATCH,
-                                   &err),
+    must(cop_teacher_states_cached(&states, from.model, from.sampler, "cached-cache",
+                                   INT64_C(4) * BATCH, &err),
          &err);
     const cop_teacher teacher = {.head = from.teacher.head,
                                  .states = cop_teacher_states_source(states)};
