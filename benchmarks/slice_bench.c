@@ -185,6 +185,7 @@ static cop_status run_case(const bench_case *at, const settings *with, const cha
     COP_TRY(status, cop_checkpoint_open(&teacher, teacher_path, err));
     for (int64_t i = 0; i < with->repeats; i++) {
         double seconds = 0.0;
+        COP_TRY(status, cop_file_remove_tree(student, err));
         COP_TRY(status, run_slice(&seconds, teacher, student, &target, err));
         best_slice = seconds < best_slice ? seconds : best_slice;
         COP_TRY(status, run_cp(&seconds, weights, copy, err));

@@ -287,7 +287,6 @@ static cop_status run(const arguments *given, int *exit_code, cop_error *err)
     COP_TRY(status, cop_importance_find(&importance, given->output, teacher, tokens, &settings,
                                         given->common.is_forced, err));
     was_cached = importance != NULL;
-    COP_TRY(status, cop_importance_key(&key, teacher, tokens, &settings, err));
     if (!was_cached) {
         COP_TRY(status, cop_backend_create(&backend, "auto", err));
         COP_TRY(status, check_memory(arch, &settings, backend, err));
@@ -295,6 +294,9 @@ static cop_status run(const arguments *given, int *exit_code, cop_error *err)
                 cop_importance_obtain(&importance, given->output, teacher, tokens, &settings,
                                       backend, given->common.is_forced, NULL, err));
     }
+    // The file's own: scores with perplexity answer a request without it.
+    cop_importance_destroy(importance);
+    COP_TRY(status, cop_importance_read(&importance, given->output, teacher, &key, err));
     if (given->common.is_json) {
         *exit_code = print_json(given, importance, arch, &settings,
                                 cop_importance_samples(tokens, &settings), key, was_cached,

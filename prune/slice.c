@@ -39,9 +39,8 @@ typedef struct tensor {
 } tensor;
 
 enum {
-    PIECE_BYTES = 8 << 20, // of the cut, when the sink takes pieces
-    COPY_RUN_MIN = 16,     // shorter runs are gathered: a call of memcpy costs more
-    PARALLEL_BYTES_MIN = 1 << 18
+    PIECE_BYTES = 1 << 20, // of the cut, when the sink takes pieces: stays in the cache
+    COPY_RUN_MIN = 16      // shorter runs are gathered: a call of memcpy costs more
 };
 
 // --- What stays ---------------------------------------------------------------------------------
@@ -175,7 +174,6 @@ static void copy_rows(const cut *into, const tensor *of, int64_t first, int64_t 
     const size_t from_bytes = (size_t)of->from.shape[1] * element;
     char *out = into->data;
 
-#pragma omp parallel for schedule(static) if ((size_t)rows * row_bytes > PARALLEL_BYTES_MIN)
     for (int64_t i = 0; i < rows; i++) {
         char *to = out + (size_t)i * row_bytes;
         if (of->is_carried) {
@@ -197,6 +195,19 @@ static bool has_partners(const cop_selection *selection, int64_t layer)
         }
     }
     return false;
+}
+
+// Rows that lie side by side in the file and stay whole need no copy of ours: NULL otherwise, and where
+// the file holds them at an address that others cannot read elements from.
+static const void *as_stored(const cut *into, const tensor *of, int64_t first, int64_t rows)
+{
+    const int64_t *positions = into->rows.positions;
+    const size_t element = cop_dtype_bytes(of->source_dtype);
+    const char *start = of->source + (size_t)(positions[first] * of->from.shape[1]) * element;
+    const bool is_whole = into->cols.count == of->from.shape[1];
+    const bool is_adjacent = positions[first + rows - 1] - positions[first] == rows - 1;
+    const bool is_aligned = (uintptr_t)start % element == 0;
+    return !of->is_carried && is_whole && is_adjacent && is_aligned ? start : NULL;
 }
 
 // --- Tensors ------------------------------------------------------------------------------------
@@ -234,39 +245,51 @@ static cop_status find_tensor(tensor *out, const cut *into, int64_t index, cop_e
     return COP_OK;
 }
 
+static cop_status put_piece(cut *into, int64_t index, const tensor *of, int64_t first, int64_t rows,
+                            const cop_tensor_sink *sink, cop_error *err)
+{
+    cop_status status = COP_OK;
+    const int64_t *positions = into->rows.positions;
+    const size_t row_bytes = (size_t)of->to.shape[1] * cop_dtype_bytes(of->dtype);
+    const uint64_t from_row_bytes = (uint64_t)of->from.shape[1] * cop_dtype_bytes(of->source_dtype);
+    const uint64_t begin = (uint64_t)positions[first] * from_row_bytes;
+    const uint64_t end = (uint64_t)(positions[first + rows - 1] + 1) * from_row_bytes;
+    const void *data = as_stored(into, of, first, rows);
+
+    if (data == NULL) {
+        COP_TRY(status, reserve_data(into, (size_t)rows * row_bytes, of->to.name, err));
+        copy_rows(into, of, first, rows);
+        data = into->data;
+    }
+    COP_TRY(status, sink->put_rows == NULL
+                        ? sink->put(sink->context, index, of->dtype, data, err)
+                        : sink->put_rows(sink->context, index, of->dtype, first, rows, data, err));
+    cop_checkpoint_forget(into->teacher, of->from_index, begin, end - begin);
+
+done:
+    return status;
+}
+
 static cop_status slice_tensor(cut *into, int64_t index, const cop_tensor_sink *sink,
                                cop_error *err)
 {
     cop_status status = COP_OK;
     tensor of = {0};
     int64_t step = 0;
-    size_t row_bytes = 0;
-    uint64_t from_row_bytes = 0;
 
     COP_TRY(status, find_tensor(&of, into, index, err));
     COP_TRY(status, list_axis(&into->rows, into->selection, of.to.axis[0], of.to.layer,
                               of.to.shape[0], err));
     COP_TRY(status, list_axis(&into->cols, into->selection, of.to.axis[1], of.to.layer,
                               of.to.shape[1], err));
-    row_bytes = (size_t)of.to.shape[1] * cop_dtype_bytes(of.dtype);
-    from_row_bytes = (uint64_t)of.from.shape[1] * cop_dtype_bytes(of.source_dtype);
-    step = sink->put_rows == NULL ? into->rows.count : (int64_t)(PIECE_BYTES / row_bytes + 1);
-    step = step < into->rows.count ? step : into->rows.count;
-    COP_TRY(status, reserve_data(into, (size_t)step * row_bytes, of.to.name, err));
+    step = into->rows.count;
+    if (sink->put_rows != NULL) {
+        const size_t row_bytes = (size_t)of.to.shape[1] * cop_dtype_bytes(of.dtype);
+        step = (int64_t)(PIECE_BYTES / row_bytes + 1);
+    }
     for (int64_t first = 0; first < into->rows.count; first += step) {
         const int64_t left = into->rows.count - first;
-        const int64_t rows = left < step ? left : step;
-        const uint64_t begin = (uint64_t)into->rows.positions[first] * from_row_bytes;
-        const uint64_t end =
-            (uint64_t)(into->rows.positions[first + rows - 1] + 1) * from_row_bytes;
-        copy_rows(into, &of, first, rows);
-        cop_checkpoint_forget(into->teacher, of.from_index, begin, end - begin);
-        if (sink->put_rows == NULL) {
-            COP_TRY(status, sink->put(sink->context, index, of.dtype, into->data, err));
-        } else {
-            COP_TRY(status,
-                    sink->put_rows(sink->context, index, of.dtype, first, rows, into->data, err));
-        }
+        COP_TRY(status, put_piece(into, index, &of, first, left < step ? left : step, sink, err));
     }
 
 done:
