@@ -30,7 +30,7 @@ enum {
     COP_ATTENTION_PANEL = 64 // columns of a packed operand whose columns are those of a head
 };
 
-// kernels/cpu/attention_bf16.c; only where cop_simd_has_bf16() says so.
+// kernels/cpu/attention_bf16.c; only with COP_SIMD_AVX512_BF16.
 bool cop_attention_bf16_takes_forward(const cop_attention_forward_args *args);
 bool cop_attention_bf16_takes_backward(const cop_attention_backward_args *args);
 void cop_attention_bf16_forward(const cop_attention_forward_args *args);

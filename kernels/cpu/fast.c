@@ -12,9 +12,11 @@ static const cop_fast_table *table(void)
 {
     switch (cop_simd_used()) {
 #if defined(__x86_64__)
+    case COP_SIMD_AVX512_BF16: return cop_fast_table_avx512_bf16();
     case COP_SIMD_AVX512: return cop_fast_table_avx512();
     case COP_SIMD_AVX2: return cop_fast_table_avx2();
 #else
+    case COP_SIMD_AVX512_BF16:
     case COP_SIMD_AVX512:
     case COP_SIMD_AVX2:
 #endif
@@ -60,9 +62,14 @@ static cop_status check(cop_op op, const void *args, const void *scratch, cop_er
 #define PLAIN_OP(name, OP)   FAST_OP(name, OP, NULL, table()->name(args))
 #define SCRATCH_OP(name, OP) FAST_OP(name, OP, args->scratch, table()->name(args))
 
+static bool has_bf16(void)
+{
+    return cop_simd_used() == COP_SIMD_AVX512_BF16;
+}
+
 static void run_attention_forward(const cop_attention_forward_args *args)
 {
-    if (cop_simd_has_bf16() && cop_attention_bf16_takes_forward(args)) {
+    if (has_bf16() && cop_attention_bf16_takes_forward(args)) {
         cop_attention_bf16_forward(args);
     } else {
         table()->attention_forward(args);
@@ -71,7 +78,7 @@ static void run_attention_forward(const cop_attention_forward_args *args)
 
 static void run_attention_backward(const cop_attention_backward_args *args)
 {
-    if (cop_simd_has_bf16() && cop_attention_bf16_takes_backward(args)) {
+    if (has_bf16() && cop_attention_bf16_takes_backward(args)) {
         cop_attention_bf16_backward(args);
     } else {
         table()->attention_backward(args);

@@ -34,6 +34,7 @@ const cop_fast_table *cop_fast_table_baseline(void);
 #if defined(__x86_64__)
 const cop_fast_table *cop_fast_table_avx2(void);
 const cop_fast_table *cop_fast_table_avx512(void);
+const cop_fast_table *cop_fast_table_avx512_bf16(void);
 #endif
 
 // Bytes of scratch of an operator; the data pointers are not looked at.

@@ -157,6 +157,19 @@ static inline void rotate(float *low, float *high, const float *cosine, const fl
     }
 }
 
+static inline void rotate_bf16(uint16_t *low, uint16_t *high, const float *cosine,
+                               const float *sine, float sign, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        const float a = cop_bf16_to_f32(low[i]);
+        const float b = cop_bf16_to_f32(high[i]);
+        const float s = sign * sine[i];
+        low[i] = cop_bf16_from_f32(a * cosine[i] - b * s);
+        high[i] = cop_bf16_from_f32(b * cosine[i] + a * s);
+    }
+}
+
 void COP_FAST(rope)(const cop_rope_args *args)
 {
     const cop_matrix x = args->x;
@@ -164,25 +177,17 @@ void COP_FAST(rope)(const cop_rope_args *args)
     const float sign = args->inverse ? -1.0F : 1.0F;
 #pragma omp parallel for schedule(static) if (x.rows * x.cols > COP_FAST_PARALLEL_MIN)
     for (int64_t r = 0; r < x.rows; r++) {
-        float low_buffer[COP_FAST_CHUNK];
-        float high_buffer[COP_FAST_CHUNK];
         const int64_t t = r % args->sequence;
-        for (int64_t first = 0; first < pairs; first += COP_FAST_CHUNK) {
-            const int64_t n = cop_fast_min(COP_FAST_CHUNK, pairs - first);
-            const float *cosine = (const float *)args->cos.data + t * args->cos.stride + first;
-            const float *sine = (const float *)args->sin.data + t * args->sin.stride + first;
-            for (int64_t h = 0; h < args->heads; h++) {
-                const int64_t c = h * args->head_dim + first;
-                if (x.dtype == COP_F32) {
-                    float *row = (float *)x.data + r * x.stride + c;
-                    rotate(row, row + pairs, cosine, sine, sign, n);
-                } else {
-                    (void)cop_row_load(x, r, c, n, low_buffer);
-                    (void)cop_row_load(x, r, c + pairs, n, high_buffer);
-                    rotate(low_buffer, high_buffer, cosine, sine, sign, n);
-                    cop_row_store(x, r, c, n, low_buffer);
-                    cop_row_store(x, r, c + pairs, n, high_buffer);
-                }
+        const float *cosine = (const float *)args->cos.data + t * args->cos.stride;
+        const float *sine = (const float *)args->sin.data + t * args->sin.stride;
+        for (int64_t h = 0; h < args->heads; h++) {
+            const int64_t at = r * x.stride + h * args->head_dim;
+            if (x.dtype == COP_F32) {
+                float *row = (float *)x.data + at;
+                rotate(row, row + pairs, cosine, sine, sign, pairs);
+            } else {
+                uint16_t *row = (uint16_t *)x.data + at;
+                rotate_bf16(row, row + pairs, cosine, sine, sign, pairs);
             }
         }
     }

@@ -31,11 +31,13 @@ static void norm_row(const cop_norm_forward_args *args, int64_t r)
     const bool has_residual = cop_fast_is_present(args->residual);
     const cop_matrix from = has_residual ? args->sum : args->x;
     const bool is_layer = args->kind != COP_NORM_RMS;
+    const bool is_short = cols <= COP_FAST_CHUNK; // one piece: loaded once
+    const float *x = NULL;
     double total = 0.0;
     double squares = 0.0;
     for (int64_t c = 0; c < cols; c += COP_FAST_CHUNK) {
         const int64_t n = cop_fast_min(COP_FAST_CHUNK, cols - c);
-        const float *x = cop_row_load(args->x, r, c, n, x_buffer);
+        x = cop_row_load(args->x, r, c, n, x_buffer);
         if (has_residual) {
             const float *residual = cop_row_load(args->residual, r, c, n, y_buffer);
             float *sum = cop_row_target(args->sum, r, c, x_buffer);
@@ -56,14 +58,15 @@ static void norm_row(const cop_norm_forward_args *args, int64_t r)
     const float mean = (float)(total / (double)cols);
     for (int64_t c = 0; is_layer && c < cols; c += COP_FAST_CHUNK) {
         const int64_t n = cop_fast_min(COP_FAST_CHUNK, cols - c);
-        squares += (double)squares_of(cop_row_load(from, r, c, n, x_buffer), mean, n);
+        x = is_short ? x : cop_row_load(from, r, c, n, x_buffer);
+        squares += (double)squares_of(x, mean, n);
     }
     const float scale = (float)(1.0 / sqrt(squares / (double)cols + (double)args->eps));
     const float shift = args->kind == COP_NORM_LAYER_1P ? 1.0F : 0.0F;
     for (int64_t c = 0; c < cols; c += COP_FAST_CHUNK) {
         const int64_t n = cop_fast_min(COP_FAST_CHUNK, cols - c);
         const float *gain = (const float *)args->gain.data + c;
-        const float *x = cop_row_load(from, r, c, n, x_buffer);
+        x = is_short ? x : cop_row_load(from, r, c, n, x_buffer);
         float *y = cop_row_target(args->y, r, c, y_buffer);
         if (cop_fast_is_present(args->bias)) {
             const float *bias = (const float *)args->bias.data + c;
@@ -94,6 +97,21 @@ void COP_FAST(norm_forward)(const cop_norm_forward_args *args)
     }
 }
 
+// The piece of a row in work; rows of one piece are loaded once.
+typedef struct row_piece {
+    float x_buffer[COP_FAST_CHUNK];
+    float d_y_buffer[COP_FAST_CHUNK];
+    const float *x;
+    const float *d_y;
+} row_piece;
+
+static inline void load_piece(row_piece *piece, const cop_norm_backward_args *args, int64_t r,
+                              int64_t c, int64_t n)
+{
+    piece->x = cop_row_load(args->x, r, c, n, piece->x_buffer);
+    piece->d_y = cop_row_load(args->d_y, r, c, n, piece->d_y_buffer);
+}
+
 // What one row gives to the parameters' gradients of its block, and the two means that its d_x
 // needs. d_gain and d_bias are [C] sums of the block or NULL.
 typedef struct row_means {
@@ -101,11 +119,9 @@ typedef struct row_means {
     float gh;
 } row_means;
 
-static row_means add_row(const cop_norm_backward_args *args, int64_t r, float *d_gain,
-                         float *d_bias)
+static row_means add_row(const cop_norm_backward_args *args, int64_t r, row_piece *piece,
+                         float *d_gain, float *d_bias)
 {
-    float x_buffer[COP_FAST_CHUNK];
-    float d_y_buffer[COP_FAST_CHUNK];
     const int64_t cols = args->x.cols;
     const float *stats = (const float *)args->stats.data + r * args->stats.stride;
     const float mean = stats[0];
@@ -116,8 +132,9 @@ static row_means add_row(const cop_norm_backward_args *args, int64_t r, float *d
     for (int64_t c = 0; c < cols; c += COP_FAST_CHUNK) {
         const int64_t n = cop_fast_min(COP_FAST_CHUNK, cols - c);
         const float *gain = (const float *)args->gain.data + c;
-        const float *x = cop_row_load(args->x, r, c, n, x_buffer);
-        const float *d_y = cop_row_load(args->d_y, r, c, n, d_y_buffer);
+        load_piece(piece, args, r, c, n);
+        const float *x = piece->x;
+        const float *d_y = piece->d_y;
         float sum_g = 0.0F;
         float sum_gh = 0.0F;
 #pragma omp simd reduction(+ : sum_g, sum_gh)
@@ -147,10 +164,9 @@ static row_means add_row(const cop_norm_backward_args *args, int64_t r, float *d
     };
 }
 
-static void put_row(const cop_norm_backward_args *args, int64_t r, row_means means)
+static void put_row(const cop_norm_backward_args *args, int64_t r, row_piece *piece,
+                    row_means means)
 {
-    float x_buffer[COP_FAST_CHUNK];
-    float d_y_buffer[COP_FAST_CHUNK];
     float d_x_buffer[COP_FAST_CHUNK];
     const int64_t cols = args->x.cols;
     const float *stats = (const float *)args->stats.data + r * args->stats.stride;
@@ -161,8 +177,11 @@ static void put_row(const cop_norm_backward_args *args, int64_t r, row_means mea
     for (int64_t c = 0; c < cols; c += COP_FAST_CHUNK) {
         const int64_t n = cop_fast_min(COP_FAST_CHUNK, cols - c);
         const float *gain = (const float *)args->gain.data + c;
-        const float *x = cop_row_load(args->x, r, c, n, x_buffer);
-        const float *d_y = cop_row_load(args->d_y, r, c, n, d_y_buffer);
+        if (cols > COP_FAST_CHUNK) {
+            load_piece(piece, args, r, c, n);
+        }
+        const float *x = piece->x;
+        const float *d_y = piece->d_y;
         float *d_x = cop_row_target(args->d_x, r, c, d_x_buffer);
         if (args->accumulate) {
             const float *old = cop_row_load(args->d_x, r, c, n, d_x_buffer);
@@ -215,7 +234,9 @@ void COP_FAST(norm_backward)(const cop_norm_backward_args *args)
             d_bias[c] = 0.0F;
         }
         for (int64_t r = b * block; r < cop_fast_min(rows, (b + 1) * block); r++) {
-            put_row(args, r, add_row(args, r, d_gain, d_bias));
+            row_piece piece;
+            const row_means means = add_row(args, r, &piece, d_gain, d_bias);
+            put_row(args, r, &piece, means);
         }
     }
     if (has_gain) {

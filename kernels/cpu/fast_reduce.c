@@ -226,7 +226,13 @@ static inline void add_group_moments(const cop_sequence_moments_args *args, int6
     double squares = 0.0;
     for (int64_t c = 0; c < args->group; c += COP_FAST_CHUNK) {
         const int64_t n = cop_fast_min(COP_FAST_CHUNK, args->group - c);
-        squares += squares_of(cop_row_load(args->x, r, u * args->group + c, n, buffer), n);
+        const float *x = cop_row_load(args->x, r, u * args->group + c, n, buffer);
+        float part = 0.0F; // within one head f32 is enough; the sums over positions are f64
+#pragma omp simd reduction(+ : part)
+        for (int64_t i = 0; i < n; i++) {
+            part += x[i] * x[i];
+        }
+        squares += (double)part;
     }
     const double s = sqrt(squares);
     out[0] += s;

@@ -5,6 +5,10 @@
 #ifndef COP_KERNELS_CPU_FAST_ROW_H
 #define COP_KERNELS_CPU_FAST_ROW_H
 
+#if defined(__AVX512BF16__)
+#    include <immintrin.h>
+#endif
+
 #include "base/dtype.h"
 #include "kernels/cpu/fast.h"
 
@@ -34,6 +38,24 @@ static inline const float *cop_row_load(cop_matrix m, int64_t r, int64_t c, int6
     return buffer;
 }
 
+// Rounds n values to bf16.
+static inline void cop_bf16_round(const float *values, uint16_t *to, int64_t n)
+{
+    int64_t i = 0;
+#if defined(__AVX512BF16__)
+    // One instruction for two registers; the portable form takes seven for one.
+    for (; i + 32 <= n; i += 32) {
+        const __m512bh pair =
+            _mm512_cvtne2ps_pbh(_mm512_loadu_ps(values + i + 16), _mm512_loadu_ps(values + i));
+        _mm512_storeu_si512(to + i, (__m512i)pair);
+    }
+#endif
+#pragma omp simd
+    for (int64_t j = i; j < n; j++) {
+        to[j] = cop_bf16_from_f32(values[j]);
+    }
+}
+
 // Where to write such a piece: the matrix itself, or `buffer`; then cop_row_store().
 static inline float *cop_row_target(cop_matrix m, int64_t r, int64_t c, float *buffer)
 {
@@ -53,11 +75,7 @@ static inline void cop_row_store(cop_matrix m, int64_t r, int64_t c, int64_t n, 
         }
         return;
     }
-    uint16_t *to = (uint16_t *)m.data + at;
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-        to[i] = cop_bf16_from_f32(values[i]);
-    }
+    cop_bf16_round(values, (uint16_t *)m.data + at, n);
 }
 
 static inline int64_t cop_fast_min(int64_t a, int64_t b)

@@ -14,7 +14,7 @@ cop_simd cop_simd_best(void)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("fma")) {
-        return COP_SIMD_AVX512;
+        return __builtin_cpu_supports("avx512bf16") ? COP_SIMD_AVX512_BF16 : COP_SIMD_AVX512;
     }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         return COP_SIMD_AVX2;
@@ -34,18 +34,9 @@ cop_simd cop_simd_used(void)
     return best;
 }
 
-bool cop_simd_has_bf16(void)
-{
-#if defined(__x86_64__)
-    return cop_simd_used() == COP_SIMD_AVX512 && __builtin_cpu_supports("avx512bf16");
-#else
-    return false;
-#endif
-}
-
 const char *cop_simd_name(void)
 {
-    static const char *const names[COP_SIMD_COUNT] = {"baseline", "avx2", "avx512"};
+    static const char *const names[COP_SIMD_COUNT] = {"baseline", "avx2", "avx512", "avx512_bf16"};
     return names[cop_simd_used()];
 }
 

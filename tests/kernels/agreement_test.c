@@ -9,7 +9,7 @@
 #include "kernels/cpu/simd.h"
 #include "tests/kernels/cases.h"
 
-static const char *const SIMD_NAMES[COP_SIMD_COUNT] = {"baseline", "avx2", "avx512"};
+static const char *const SIMD_NAMES[COP_SIMD_COUNT] = {"baseline", "avx2", "avx512", "avx512_bf16"};
 
 // Element types of the activations in order of construction: all f32, all bf16, two mixes.
 static const unsigned TYPES[] = {0U, ~0U, 0x55555555U, 0xAAAAAAAAU};
