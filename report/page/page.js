@@ -111,7 +111,7 @@
       if (data.study.teacher_params) chips.push(["of the teacher", percent(pick.params / data.study.teacher_params)]);
       const stage = at(pick, data.pick.stage);
       const runner = byId.get(data.pick.runner_up);
-      box.replaceChildren(
+      box.replaceChildren(...[
         el("h2", {}, "Recommended" + (data.pick.is_tie ? " (among ties)" : "")),
         el("div", { class: "id" }, pick.id),
         el("div", { class: "chips" }, chips.map(([k, v]) => el("span", { class: "chip" }, k + " ", el("b", {}, String(v))))),
@@ -119,7 +119,8 @@
         runner && el("p", {}, el("b", {}, "Runner-up: "), runner.id + " (" + count(runner.params) + "), " + "loss " + signed(data.pick.difference.value) + " [" + signed(data.pick.difference.low) + ", " + signed(data.pick.difference.high) + "] nats per token above it."),
         data.pick.change && el("p", {}, el("b", {}, "What would change it: "), data.pick.change),
         stage && el("p", { class: "note" }, "Lowest loss in " + percent(data.pick.lowest_share) + " of the resamples of the held-out text; argmax agreement with the teacher " + percent(stage.metrics.agreement.value) + "."),
-        el("pre", {}, "coppice pick " + quote(data.provenance.directory) + " -o " + pick.id));
+        el("pre", {}, "coppice pick " + quote(data.provenance.directory) + " -o " + pick.id),
+      ].filter((node) => node));
     }
     const space = data.study.space || {};
     const tiles = [
@@ -199,10 +200,15 @@
   });
 
   const drawFront = () => {
+    if (!window.Chart && data.study.deepest_stage !== null) { // the picture that came with the page
+      $("front-chart").classList.add("static");
+      $("front-note").textContent = "Stage: " + stageName(data.study.deepest_stage) + ", " + stageTokens(data.study.deepest_stage) + ". Bars are 95 % intervals. The stage and resource chosen here apply to the tables below.";
+      return;
+    }
     const stage = state.stage, resource = state.resource;
     const all = data.candidates.map((c) => ({ c, s: at(c, stage) })).filter((e) => e.s && e.s.metrics && isNumber(e.s.metrics.loss.value));
     const figure = $("front-chart");
-    if (!all.length) { figure.replaceChildren(empty("No candidate has a finished stage yet.")); return; }
+    if (!all.length) { figure.classList.add("static"); figure.replaceChildren(empty(data.evaluations ? "No candidate has a finite loss at this stage." : "No candidate has a finished stage yet.")); return; }
     const point = (e) => ({ x: e.c[resource.key], y: e.s.metrics.loss.value, low: e.s.metrics.loss.low, high: e.s.metrics.loss.high, id: e.c.id });
     // Domination is shown as the chosen resource sees it.
     const sorted = [...all].sort((a, b) => a.c[resource.key] - b.c[resource.key] || a.s.metrics.loss.value - b.s.metrics.loss.value);
@@ -212,10 +218,9 @@
     const pick = all.filter((e) => e.c.id === pickId);
     const frontSet = sorted.filter((e) => front.has(e));
     const rest = all.filter((e) => !front.has(e));
-    $("front-note").textContent = "Stage: " + stageName(stage) + ", " + stageTokens(stage) + ", " + all.length + " candidates. Bars are 95 % intervals; because comparisons are paired, candidates can differ although bars overlap.";
+    $("front-note").textContent = "Stage: " + stageName(stage) + ", " + stageTokens(stage) + ", " + all.length + (all.length === 1 ? " candidate" : " candidates") + ". Bars are 95 % intervals; because comparisons are paired, candidates can differ although bars overlap.";
     $("front-legend").replaceChildren(
       ...[["--accent", "front (not dominated)"], ["--dim", "dominated"], ["--pick", "recommended"]].map(([v, text]) => el("span", {}, el("i", { style: "background:var(" + v + ")" }), text)));
-    if (!window.Chart) return;
     const accent = css("--accent"), dim = css("--dim"), orange = css("--pick");
     const values = all.flatMap((e) => [e.s.metrics.loss.value, e.s.metrics.loss.low, e.s.metrics.loss.high]).filter(isNumber);
     const xs = all.map((e) => e.c[resource.key]);
@@ -245,13 +250,13 @@
   const drawCurves = () => {
     const figure = $("curve-chart");
     const probes = data.candidates.filter((c) => c.curve.some((p) => isNumber(p[1])));
-    if (!probes.length) { figure.replaceChildren(empty("No probe has been trained yet.")); return; }
+    if (!probes.length) { figure.classList.add("static"); figure.replaceChildren(empty("No probe has been trained yet.")); return; }
     const controls = [segments([{ value: false, name: "linear" }, { value: true, name: "log" }], state.logCurves, (v) => { state.logCurves = v; drawCurves(); })];
     $("curve-controls").replaceChildren(...(window.Chart ? controls : []));
-    if (!window.Chart) return;
+    if (!window.Chart) { figure.classList.add("static"); return; }
     const accent = css("--accent"), orange = css("--pick"), dim = css("--dim");
     const style = (c) => c.id === pickId ? { color: orange, width: 2.75, order: 0 } : c.on_front ? { color: accent, width: 1.75, order: 1 }
-      : c.status === "eliminated" || c.status === "failed" ? { color: dim + "90", width: 1, order: 3 } : { color: dim, width: 1.5, order: 2 };
+      : c.status === "eliminated" || c.status === "failed" ? { color: dim + "c0", width: 1, order: 3 } : { color: dim, width: 1.5, order: 2 };
     let marked = -1;
     const repaint = (chart, index) => {
       if (index === marked) return;
@@ -359,7 +364,7 @@
     box.replaceChildren(
       el("p", { class: "note" }, "Measured at " + stageName(stage) + ", " + stageTokens(stage) + ", smallest first. " + knee),
       table([
-        { title: "candidate", left: true, cell: (c) => [c.id, ...flagsOf(c, at(c, stage))] },
+        { title: "candidate", left: true, cell: (c) => [c.id, el("div", { class: "flags" }, ...flagsOf(c, at(c, stage)))] },
         ...archColumns,
         { title: lossName, cell: (c) => interval(lossOf(c, stage)) },
         { title: "agreement", cell: (c) => percent(at(c, stage).metrics.agreement.value), help: "positions where the argmax is the teacher's" },
