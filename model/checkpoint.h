@@ -62,7 +62,7 @@ typedef struct cop_checkpoint_options {
 
 // Starts writing to `<directory>.tmp.<pid>`. Refuses an existing `directory` without force, before
 // anything else happens. Tensors are put in any order, each exactly once; memory stays bounded by
-// the largest tensor.
+// the largest tensor. Logs a warning for a shape that cop_arch_is_portable() denies.
 COP_MUST_CHECK cop_status cop_checkpoint_writer_create(cop_checkpoint_writer **out,
                                                        const char *directory, const cop_arch *arch,
                                                        const cop_checkpoint_options *options,

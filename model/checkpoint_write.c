@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "model/arch_json.h"
 #include "model/checkpoint.h"
 #include "model/checkpoint_files.h"
 #include "model/safetensors.h"
@@ -234,6 +235,12 @@ cop_status cop_checkpoint_writer_create(cop_checkpoint_writer **out, const char 
     *out = NULL;
     COP_TRY(status, check_options(directory, options, err));
     COP_TRY(status, cop_arch_check(arch, directory, err));
+    if (!cop_arch_is_portable(arch)) {
+        cop_log(COP_LOG_WARNING,
+                "%s: hidden %" PRId64 " is no multiple of %" PRId64 " heads: transformers 4 loads "
+                "this shape, transformers 5 refuses it",
+                directory, arch->hidden, arch->layer[0].heads);
+    }
     writer = cop_alloc(1, sizeof *writer);
     if (writer == NULL) {
         status = fail_memory(directory, err);

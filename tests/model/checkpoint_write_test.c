@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "model/checkpoint.h"
 #include "model/safetensors.h"
 #include "tests/model/sample.h"
@@ -227,6 +228,31 @@ static void survives_every_failed_allocation(void **state)
     assert_int_equal(status, COP_OK);
 }
 
+static void keep_line(void *context, cop_log_level level, const char *line)
+{
+    if (level == COP_LOG_WARNING) {
+        (void)snprintf(context, 256, "%s", line);
+    }
+}
+
+static void warns_of_shapes_that_newer_releases_refuse(void **state)
+{
+    (void)state;
+    cop_arch arch = sample_arch();
+    const cop_checkpoint_options options = {.dtype = COP_F32, .force = true};
+    char line[256] = "";
+    cop_error err = {0};
+    cop_log_set_sink(keep_line, line);
+    assert_int_equal(sample_write("common", &arch, &options, &err), COP_OK);
+    assert_string_equal(line, "");
+    arch.hidden = 10;
+    assert_int_equal(sample_write("rare", &arch, &options, &err), COP_OK);
+    cop_log_set_sink(NULL, NULL);
+    assert_string_equal(line, "rare: hidden 10 is no multiple of 4 heads: transformers 4 loads "
+                              "this shape, transformers 5 refuses it");
+    cop_checkpoint_destroy(sample_open("rare"));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -238,6 +264,7 @@ int main(void)
         cmocka_unit_test(asks_for_every_tensor_exactly_once),
         cmocka_unit_test(refuses_what_it_cannot_store),
         cmocka_unit_test(keeps_the_old_model_on_a_full_disk),
+        cmocka_unit_test(warns_of_shapes_that_newer_releases_refuse),
         cmocka_unit_test(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
