@@ -162,7 +162,10 @@ done:
 static cop_status find_rope_object(const json_t **out, const json_t *config, const char *name,
                                    cop_error *err)
 {
-    const char *key = is_set(config, "rope_scaling") ? "rope_scaling" : "rope_parameters";
+    const json_t *scaling = json_object_get(config, "rope_scaling");
+    const bool is_empty = json_is_object(scaling) && json_object_size(scaling) == 0;
+    const char *key =
+        is_set(config, "rope_scaling") && !is_empty ? "rope_scaling" : "rope_parameters";
     const json_t *object = json_object_get(config, key);
 
     *out = NULL;
