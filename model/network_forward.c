@@ -299,9 +299,10 @@ cop_status cop_network_forward(cop_network *network, const cop_forward_options *
                                cop_matrix *hidden, cop_error *err)
 {
     cop_status status = COP_OK;
-    cop_pass pass = cop_pass_start(network, options->batch, options->sequence);
+    cop_pass pass;
 
     COP_TRY(status, check_sizes(network, options->batch, options->sequence, err));
+    pass = cop_pass_start(network, options->batch, options->sequence);
     COP_TRY(status, check_ids(network, options->ids, pass.tokens, err));
     if (options->keep && !network->options.is_training) {
         return COP_FAIL(err, COP_ERR_UNSUPPORTED,
@@ -329,9 +330,10 @@ cop_status cop_network_forward_from(cop_network *network, int64_t first_layer, i
 {
     cop_status status = COP_OK;
     const int64_t layers = network->arch.layers;
-    cop_pass pass = cop_pass_start(network, batch, sequence);
+    cop_pass pass;
 
     COP_TRY(status, check_sizes(network, batch, sequence, err));
+    pass = cop_pass_start(network, batch, sequence);
     if (first_layer < 0 || first_layer > layers || skip_layer < -1 || skip_layer >= layers) {
         return COP_FAIL(err, COP_ERR_SHAPE,
                         "network: first layer is %lld, skipped layer %lld (allowed: 0..%lld, "
