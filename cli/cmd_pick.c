@@ -19,6 +19,8 @@ typedef struct arguments {
     int limits;
 } arguments;
 
+// NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
+
 // "params=4.2e9"
 static void parse_limit(const struct argp_state *state, arguments *given, const char *text)
 {
@@ -55,6 +57,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     default: return ARGP_ERR_UNKNOWN;
     }
 }
+
+// NOLINTEND(concurrency-mt-unsafe)
 
 static int print_json(const arguments *given, const cop_report *report, const cop_pick *pick,
                       const char *command)

@@ -38,6 +38,7 @@ typedef struct progress {
     cop_ranking ranking; // of the deepest stage, by loss
 } progress;
 
+// NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     arguments *given = state->input;
@@ -53,6 +54,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     default: return ARGP_ERR_UNKNOWN;
     }
 }
+
+// NOLINTEND(concurrency-mt-unsafe)
 
 // Tokens of the rungs, as planned: "500000,2000000".
 static void read_plan(progress *p, const cop_snapshot *snapshot)

@@ -31,7 +31,9 @@ json_t *cop_build_text(const char *text)
     }
     char *plain = cop_alloc_string(text); // not UTF-8: keep what is ASCII
     for (char *c = plain; c != NULL && *c != '\0'; c++) {
-        *c = (unsigned char)*c >= 0x80 ? '?' : *c;
+        if ((unsigned char)*c >= 0x80) {
+            *c = '?';
+        }
     }
     value = plain == NULL ? NULL : json_string(plain);
     cop_free(plain);

@@ -114,7 +114,7 @@ static void fill_entries(const ranker *r, cop_ranking *out)
     }
 }
 
-// Non-dominated sort of the entries with the losses that `loss_at` points to (stride `step`).
+// Non-dominated sort of the entries with the losses of one resample; -1: with the measured ones.
 static void sort_fronts(ranker *r, const cop_ranking *out, const cop_objective *objectives,
                         int objective_count, int64_t resample)
 {
@@ -136,7 +136,6 @@ static void fill_probabilities(ranker *r, cop_ranking *out, const cop_objective 
                                int objective_count, int64_t keep_count)
 {
     const int64_t count = r->resamples.count;
-    const double share = 1 / (double)count;
     sort_fronts(r, out, objectives, objective_count, -1);
     for (int64_t i = 0; i < out->count; i++) {
         cop_ranked *entry = &out->entry[r->points[i].index];
@@ -152,13 +151,9 @@ static void fill_probabilities(ranker *r, cop_ranking *out, const cop_objective 
             }
         }
     }
-    for (int64_t i = 0; i < out->count; i++) { // once, so that all resamples give exactly 1
-        out->entry[i].front_probability = out->entry[i].front_probability >= (double)count
-                                              ? 1
-                                              : out->entry[i].front_probability * share;
-        out->entry[i].top_probability = out->entry[i].top_probability >= (double)count
-                                            ? 1
-                                            : out->entry[i].top_probability * share;
+    for (int64_t i = 0; i < out->count; i++) {
+        out->entry[i].front_probability /= (double)count;
+        out->entry[i].top_probability /= (double)count;
     }
 }
 

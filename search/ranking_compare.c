@@ -3,10 +3,10 @@
 #include "base/alloc.h"
 #include "search/ranking_internal.h"
 
-void cop_comparison_release(cop_comparison *c)
+void cop_comparison_release(cop_comparison *comparison)
 {
-    cop_resamples_release(&c->resamples);
-    cop_free(c->means);
+    cop_resamples_release(&comparison->resamples);
+    cop_free(comparison->means);
 }
 
 cop_status cop_comparison_create(cop_comparison *out, const cop_snapshot *snapshot, int stage,
@@ -19,7 +19,7 @@ cop_status cop_comparison_create(cop_comparison *out, const cop_snapshot *snapsh
     out->has_teacher = figures.has_teacher;
     COP_TRY(status, cop_resamples_create(&out->resamples, figures.sequences, COP_RANKING_RESAMPLES,
                                          seed, COP_RESAMPLE_STAGE + (uint64_t)stage, err));
-    out->means = cop_alloc(3 * COP_RANKING_RESAMPLES, sizeof *out->means);
+    out->means = cop_alloc((size_t)3 * COP_RANKING_RESAMPLES, sizeof *out->means);
     if (out->means == NULL) {
         status = COP_FAIL(err, COP_ERR_NOMEM, "comparison: out of memory");
     }
@@ -28,19 +28,22 @@ done:
     return status;
 }
 
-cop_estimate cop_comparison_of(const cop_comparison *c, int64_t b, int64_t a)
+cop_estimate cop_comparison_of(const cop_comparison *comparison, int64_t b, int64_t a)
 {
-    const cop_evaluation *eb = &c->snapshot->candidate[b].stage[c->stage].record.evaluation;
-    const cop_evaluation *ea = &c->snapshot->candidate[a].stage[c->stage].record.evaluation;
-    const double *vb = c->has_teacher ? eb->kl : eb->cross_entropy;
-    const double *va = c->has_teacher ? ea->kl : ea->cross_entropy;
-    cop_resamples_means(c->means, &c->resamples, vb);
-    cop_resamples_means(c->means + COP_RANKING_RESAMPLES, &c->resamples, va);
-    const int64_t sequences = c->resamples.sequences;
-    return cop_paired_difference(c->means, c->means + COP_RANKING_RESAMPLES,
-                                 cop_resamples_mean(vb, sequences) -
-                                     cop_resamples_mean(va, sequences),
-                                 c->means + 2 * COP_RANKING_RESAMPLES, COP_RANKING_RESAMPLES);
+    const cop_snapshot_candidate *candidates = comparison->snapshot->candidate;
+    const int stage = comparison->stage;
+    const cop_evaluation *eb = &candidates[b].stage[stage].record.evaluation;
+    const cop_evaluation *ea = &candidates[a].stage[stage].record.evaluation;
+    const double *vb = comparison->has_teacher ? eb->kl : eb->cross_entropy;
+    const double *va = comparison->has_teacher ? ea->kl : ea->cross_entropy;
+    const int64_t sequences = comparison->resamples.sequences;
+    const size_t count = COP_RANKING_RESAMPLES;
+    double *means = comparison->means;
+    cop_resamples_means(means, &comparison->resamples, vb);
+    cop_resamples_means(means + count, &comparison->resamples, va);
+    return cop_paired_difference(
+        means, means + count, cop_resamples_mean(vb, sequences) - cop_resamples_mean(va, sequences),
+        means + 2 * count, COP_RANKING_RESAMPLES);
 }
 
 cop_status cop_ranking_difference(cop_estimate *out, const cop_snapshot *snapshot, int stage,

@@ -16,7 +16,9 @@ static cop_status damaged(const cop_store *store, const char *what, const char *
     char id[COP_CANDIDATE_ID_BYTES]; // of a damaged row: whatever bytes they are
     (void)snprintf(id, sizeof id, "%s", text);
     for (char *c = id; *c != '\0'; c++) {
-        *c = (unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e ? '?' : *c;
+        if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7e) {
+            *c = '?';
+        }
     }
     return COP_FAIL(err, COP_ERR_FORMAT, "%s: the study database is damaged: %s of candidate '%s'",
                     store->path, what, id);

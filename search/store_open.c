@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -83,7 +84,9 @@ static cop_status check_structure(cop_store *store, cop_error *err)
         char line[200];
         (void)snprintf(line, sizeof line, "%s", answer == NULL ? "" : (const char *)answer);
         for (char *c = line; *c != '\0'; c++) {
-            *c = *c == '\n' ? ' ' : *c;
+            if (*c == '\n') {
+                *c = ' ';
+            }
         }
         status = COP_FAIL(err, COP_ERR_FORMAT, "%s: the study database is damaged: %s", store->path,
                           line);
@@ -144,11 +147,13 @@ static int open_immutable(cop_store *store)
     return code;
 }
 
+// Is there anything that is not in the database file yet?
 static bool has_journal(const char *path)
 {
     cop_text wal = {0};
+    struct stat info = {0};
     cop_text_appendf(&wal, "%s-wal", path);
-    const bool exists = cop_file_exists(cop_text_view(&wal));
+    const bool exists = stat(cop_text_view(&wal), &info) == 0 && info.st_size > 0;
     cop_text_release(&wal);
     return exists;
 }
