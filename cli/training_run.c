@@ -230,6 +230,18 @@ static void print_table(const cop_training *run, const cop_training_quality *qua
     }
 }
 
+// Saves the state of a finished run whose model could not be written, if that can be done.
+static void keep_state(cop_training *run)
+{
+    cop_error err = {0};
+    if (cop_trainer_save(run->trainer, run->state_directory, &err) == COP_OK) {
+        cop_log(COP_LOG_WARNING, "%s: the trained state is kept; the same command writes the model",
+                run->state_directory);
+    } else {
+        cop_log(COP_LOG_WARNING, "%s", err.message);
+    }
+}
+
 int cop_training_run(const cop_training_job *job)
 {
     cop_training run = {.job = job};
@@ -245,7 +257,11 @@ int cop_training_run(const cop_training_job *job)
     if (run.validation_count > 0) {
         COP_TRY(status, cop_training_measure(&run, &quality, &err));
     }
-    COP_TRY(status, write_model(&run, &err));
+    status = write_model(&run, &err);
+    if (status != COP_OK) { // the work of hours must not hang on a full disk
+        keep_state(&run);
+        goto done;
+    }
     if (job->options->common.is_json) {
         code = print_json(&run, &quality);
     } else {

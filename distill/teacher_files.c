@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -13,6 +15,7 @@
 
 enum { FORMAT = 1, NAME_BYTES = 128 };
 
+static const time_t leftover_seconds = 600;
 static const uint64_t file_bytes_max = (uint64_t)256 << 20; // what an interruption loses at most
 
 static uint64_t row_bytes(const cop_cache_files *files)
@@ -68,6 +71,22 @@ static cop_status insert(cop_cache_files *files, int64_t first, int64_t count, c
     return COP_OK;
 }
 
+// Removes what a process that was killed while it filled this cache left behind: a temporary file that
+// nobody has written to for a while. One that cannot be removed stays: it does no harm.
+static void remove_leftover(const cop_cache_files *files, const char *name)
+{
+    struct stat info;
+    const size_t key_length = strlen(files->key);
+    if (strncmp(name, files->key, key_length) != 0 || strstr(name, ".h5.tmp.") == NULL) {
+        return;
+    }
+    char *path = cop_file_join(files->directory, name);
+    if (path != NULL && stat(path, &info) == 0 && time(NULL) - info.st_mtime > leftover_seconds) {
+        (void)remove(path);
+    }
+    cop_free(path);
+}
+
 static cop_status list_files(cop_cache_files *files, cop_error *err)
 {
     cop_status status = COP_OK;
@@ -81,6 +100,7 @@ static cop_status list_files(cop_cache_files *files, cop_error *err)
     for (const struct dirent *entry = readdir(directory); entry != NULL;
          entry = readdir(directory)) { // NOLINT(concurrency-mt-unsafe): as above
         cop_cache_range range = {0};
+        remove_leftover(files, entry->d_name);
         if (parse_name(files, entry->d_name, &range)) {
             COP_TRY(status, insert(files, range.first, range.count,
                                    cop_file_join(files->directory, entry->d_name), err));

@@ -152,6 +152,18 @@ static void a_killed_run_ends_with_the_same_weights(void **state)
                    0, "", "");
 }
 
+// A limit on the size of files stands for the full disk: write() fails either way.
+static void a_model_that_cannot_be_written_is_not_lost(void **state)
+{
+    (void)state;
+    program_expect("rm -rf full full.training; (ulimit -f 8; " TRAIN "--steps 3 -o full)", 1, "",
+                   "coppice: warning: *\ncoppice: full*model.safetensors*");
+    program_expect("test ! -e full; (ulimit -f 8; " TRAIN "--steps 3 --save-every 1 -o full)", 1,
+                   "", "coppice: full.training/training-1.safetensors*");
+    program_expect("test ! -e full; " TRAIN "--steps 3 -o full", 0, "full: 3 steps*", "");
+    program_expect("ls -d full*", 0, "full", "");
+}
+
 static void distillation_writes_a_model_like_its_student(void **state)
 {
     (void)state;
@@ -200,6 +212,7 @@ int main(void)
         cmocka_unit_test(vocabularies_of_teacher_and_student_must_agree),
         cmocka_unit_test(an_interrupted_run_says_how_to_go_on),
         cmocka_unit_test(a_killed_run_ends_with_the_same_weights),
+        cmocka_unit_test(a_model_that_cannot_be_written_is_not_lost),
         cmocka_unit_test(distillation_writes_a_model_like_its_student),
         cmocka_unit_test(evaluation_prints_estimates_and_latency),
     };

@@ -1,7 +1,9 @@
 #include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/array_file.h"
@@ -127,18 +129,44 @@ static void only_what_is_missing_is_computed(void **state)
     assert_memory_equal(found, expected, sizeof found);
     cop_teacher_states_destroy(states);
 
-    // A file cut short by a crash has another name and is not looked at.
-    (void)scratch_file("missing-cache/leftover-0-9.h5.tmp.77", "x", 1);
-    states = open_cache(&from, "missing-cache", 11);
-    read_states(states, 2, 3, found);
-    assert_memory_equal(found, &expected[(size_t)2 * ROW], (size_t)3 * ROW * sizeof *found);
-    cop_teacher_states_destroy(states);
+    cop_teacher_states_destroy(open_cache(&from, "missing-cache", 11)); // nothing to do
+    only_file("missing-cache", "-3-8.h5", path, sizeof path);
 
     // The file can be read by anybody: it says what it holds.
     must(cop_array_reader_open(&reader, path, &err), &err);
     must(cop_array_reader_i64(reader, "", "first", &format, &err), &err);
     assert_int_equal(format, 3);
     cop_array_reader_destroy(reader);
+    fixture_close(&from);
+}
+
+// A file cut short by a crash has another name: it is not read, and removed when it is old.
+static void ignores_temporaries_and_removes_old_ones(void **state)
+{
+    (void)state;
+    static float expected[5 * ROW];
+    static float found[5 * ROW];
+    const struct timespec long_ago[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    fixture_set from;
+    char path[256];
+    char young[300];
+    char old[300];
+    fixture_open(&from, "leftover", &teacher_options);
+    start_cache("leftover-cache");
+    read_states(from.states, 0, 5, expected);
+    cop_teacher_states_destroy(open_cache(&from, "leftover-cache", 5));
+    only_file("leftover-cache", "-0-5.h5", path, sizeof path);
+    assert_in_range(snprintf(young, sizeof young, "%s.tmp.77", path), 1, sizeof young - 1);
+    assert_in_range(snprintf(old, sizeof old, "%s.tmp.78", path), 1, sizeof old - 1);
+    (void)scratch_file(young, "x", 1);
+    (void)scratch_file(old, "x", 1);
+    assert_int_equal(utimensat(AT_FDCWD, old, long_ago, 0), 0);
+    cop_teacher_states *states = open_cache(&from, "leftover-cache", 5);
+    assert_true(cop_file_exists(young));
+    assert_false(cop_file_exists(old));
+    read_states(states, 0, 5, found);
+    assert_memory_equal(found, expected, sizeof found);
+    cop_teacher_states_destroy(states);
     fixture_close(&from);
 }
 
@@ -301,6 +329,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cached_states_equal_computed_ones_bit_for_bit),
         cmocka_unit_test(only_what_is_missing_is_computed),
+        cmocka_unit_test(ignores_temporaries_and_removes_old_ones),
         cmocka_unit_test(refuses_sequences_that_were_not_cached),
         cmocka_unit_test(refuses_files_of_others_and_damaged_ones),
         cmocka_unit_test(refuses_batches_of_another_length),
