@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/version.h"
 #include "cli/cli.h"
 #include "model/cost.h"
@@ -367,6 +368,18 @@ done:
     return status;
 }
 
+// A trap of others, said before somebody falls into it: the weights are right, and head_dim is explicit.
+static void warn_of_transformers(const cop_arch *target)
+{
+    const int64_t heads = target->layer[0].heads;
+    if (target->family == COP_FAMILY_LLAMA && target->hidden % heads != 0) {
+        cop_log(COP_LOG_WARNING,
+                "transformers 5 refuses a Llama config whose hidden size (%" PRId64
+                ") is no multiple of its heads (%" PRId64 ")",
+                target->hidden, heads);
+    }
+}
+
 static cop_status run(const arguments *given, int *exit_code, cop_error *err)
 {
     cop_status status = COP_OK;
@@ -391,6 +404,7 @@ static cop_status run(const arguments *given, int *exit_code, cop_error *err)
     dtype = output_dtype(given, teacher);
     description = describe(given, teacher, selection, weights, &key, dtype);
     COP_TRY(status, write_model(given, teacher, selection, description, dtype, err));
+    warn_of_transformers(&target);
     if (given->common.is_json) {
         (void)json_object_set_new(description, "output", json_string(given->output));
         *exit_code = cop_cli_print_json(description);

@@ -12,7 +12,7 @@ static int make_inputs(void **state)
 {
     (void)state;
     program_expect(
-        "rm -rf t pruned* *.h5 text.bin text.json && "
+        "rm -rf t text.* *.h5 pruned* choice no-scores odd there refused* && "
         "cat $source/base/*.h $source/model/*.h | head -c 40000 > text.txt && "
         "$coppice tokenize text.txt --tokenizer byte -o text.bin >log 2>&1 && "
         "echo '{\"model_type\":\"llama\",\"hidden_size\":48,\"intermediate_size\":96,"
@@ -129,6 +129,10 @@ static void prune_takes_every_choice(void **state)
         program_expect(line, 0, "{*\"kept_layers\": \\[*", "");
     }
     program_expect("$coppice prune t --order random --to ffn=50 -o no-scores", 0, "*", "");
+    program_expect(
+        "$coppice prune t --order random --to hidden=43 -o odd", 0, "*",
+        "*transformers 5 refuses a Llama config whose hidden size (43) is no multiple of "
+        "its heads (6)");
 }
 
 static void prune_explains_refusals(void **state)
