@@ -257,6 +257,31 @@ static void writes_a_table_that_reads_back(void **state)
     release(&m);
 }
 
+static void documents_every_column(void **state)
+{
+    (void)state;
+    made m;
+    cop_text csv = {0};
+    cop_error err = {0};
+    char *page = NULL;
+    static char header[64][256];
+    int columns = 0;
+    make(&m, "whole");
+    ok(cop_report_csv(&csv, &m.report, &err), &err);
+    ok(cop_file_read(&page, NULL, COP_SOURCE_DIR "/docs/study.md", (size_t)1 << 20, &err), &err);
+    (void)read_record(cop_text_view(&csv), header, &columns);
+    for (int i = 0; i < columns; i++) {
+        char name[300];
+        (void)snprintf(name, sizeof name, "`%.200s`", header[i]);
+        if (strstr(page, name) == NULL) {
+            fail_msg("docs/study.md does not name the column %s", name);
+        }
+    }
+    cop_free(page);
+    cop_text_release(&csv);
+    release(&m);
+}
+
 // --- Page ---------------------------------------------------------------------------------------
 
 static size_t count_of(const char *text, const char *word)
@@ -519,6 +544,7 @@ int main(void)
         cmocka_unit_test(has_every_key_that_programs_rely_on),
         cmocka_unit_test(keeps_stages_apart),
         cmocka_unit_test(writes_a_table_that_reads_back),
+        cmocka_unit_test(documents_every_column),
         cmocka_unit_test(makes_a_page_that_needs_nothing_else),
         cmocka_unit_test(escapes_what_a_study_is_called),
         cmocka_unit_test(describes_an_empty_study),
