@@ -7,7 +7,7 @@ foreach(subject matmul ops)
   cop_add_bench(${subject}_bench ${subject}_bench.c LIBS cop_bench)
   if(COP_TESTS)
     add_test(NAME ${subject}_bench_quick COMMAND ${subject}_bench --quick)
-    cop_set_test(${subject}_bench_quick ENVIRONMENT OMP_WAIT_POLICY=passive)
+    cop_set_test(${subject}_bench_quick)
     # The last case of the program, whole: it ran to its end.
     set_tests_properties(
       ${subject}_bench_quick

@@ -182,8 +182,8 @@ void COP_FAST(state_loss)(const cop_state_loss_args *args)
 }
 
 enum {
-    MOMENT_UNITS = 128, // units of a strip: three rows of sums in f64 fill 3 KiB
-    MOMENT_ROWS = 4     // rows added up before they go into f64 sums in memory
+    MOMENT_COLUMNS = 512, // of a strip: three rows of sums in f64 fill 12 KiB, a row of x 1 KiB
+    MOMENT_ROWS = 4       // rows added up before they go into f64 sums in memory
 };
 
 // Adds rows [r, r + count) of units [u, u + n) into sums; group = 1.
@@ -191,7 +191,7 @@ static inline void add_plain_moments(const cop_sequence_moments_args *args, int6
                                      int64_t count, int64_t u, int64_t n, double *out,
                                      int64_t units)
 {
-    float buffer[MOMENT_ROWS][MOMENT_UNITS];
+    float buffer[MOMENT_ROWS][MOMENT_COLUMNS];
     const float *x[MOMENT_ROWS];
     for (int64_t i = 0; i < count; i++) {
         x[i] = cop_row_load(args->x, r + i, u, n, buffer[i]);
@@ -243,7 +243,7 @@ static inline void add_group_moments(const cop_sequence_moments_args *args, int6
 void COP_FAST(sequence_moments)(const cop_sequence_moments_args *args)
 {
     const int64_t units = args->x.cols / args->group;
-    const int64_t per_strip = args->group == 1 ? MOMENT_UNITS : 1;
+    const int64_t per_strip = args->group < MOMENT_COLUMNS ? MOMENT_COLUMNS / args->group : 1;
     const int64_t strips = (units + per_strip - 1) / per_strip;
     const int64_t tasks = args->x.rows / args->sequence * strips;
 #pragma omp parallel for schedule(static) if (args->x.rows * args->x.cols > COP_FAST_PARALLEL_MIN)
@@ -258,8 +258,8 @@ void COP_FAST(sequence_moments)(const cop_sequence_moments_args *args)
                 add_plain_moments(args, first + t, count, u, n, out, units);
                 continue;
             }
-            for (int64_t i = 0; i < count; i++) {
-                add_group_moments(args, first + t + i, u, out, units);
+            for (int64_t i = 0; i < count * n; i++) {
+                add_group_moments(args, first + t + i / n, u + i % n, out + i % n, units);
             }
         }
     }

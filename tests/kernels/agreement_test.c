@@ -23,7 +23,7 @@ static void compare_case(int at, unsigned types, cop_backend *reference, cop_bac
     each->build(&self, each->size);
     rig_expect(&self, reference);
     for (int simd = 0; simd <= (int)best; simd++) {
-        for (int threads = 1; threads <= 2; threads++) {
+        for (int threads = 1; threads <= rig_threads(); threads++) {
             char what[160];
             (void)snprintf(what, sizeof what, "%s, %d threads, types %x, case %d: %lld %lld %lld",
                            SIMD_NAMES[simd], threads, types, at, (long long)each->size[0],

@@ -40,8 +40,8 @@ static void the_same_call_gives_the_same_bits_twice(void **state)
     (void)state;
     cop_backend *backend = rig_backend("cpu");
     for (int i = 0; i < OP_CASES_COUNT; i++) {
-        compare_runs(i, 0U, backend, 2, 2);
-        compare_runs(i, ~0U, backend, 2, 2);
+        compare_runs(i, 0U, backend, rig_threads(), rig_threads());
+        compare_runs(i, ~0U, backend, rig_threads(), rig_threads());
     }
     cop_backend_destroy(backend);
 }
@@ -55,8 +55,8 @@ static void reductions_give_the_same_bits_with_one_thread_and_two(void **state)
         if (op == COP_OP_MATMUL || op == COP_OP_HEAD_LOSS) {
             continue;
         }
-        compare_runs(i, 0U, backend, 1, 2);
-        compare_runs(i, ~0U, backend, 1, 2);
+        compare_runs(i, 0U, backend, 1, rig_threads());
+        compare_runs(i, ~0U, backend, 1, rig_threads());
     }
     cop_backend_destroy(backend);
 }

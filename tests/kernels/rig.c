@@ -289,6 +289,21 @@ void rig_check(rig *self, cop_backend *other, const char *what)
     memcpy(self->memory, self->start, self->used);
 }
 
+int rig_threads(void)
+{
+#if defined(__SANITIZE_THREAD__)
+    return 1;
+#elif defined(__has_feature)
+#    if __has_feature(thread_sanitizer)
+    return 1;
+#    else
+    return 2;
+#    endif
+#else
+    return 2;
+#endif
+}
+
 cop_backend *rig_backend(const char *name)
 {
     cop_backend *backend = NULL;

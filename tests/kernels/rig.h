@@ -94,6 +94,10 @@ void rig_check(rig *self, cop_backend *other, const char *what);
 double rig_get(cop_matrix m, int64_t r, int64_t c);
 void rig_put(cop_matrix m, int64_t r, int64_t c, double value);
 
+// Threads that tests try: 2, or 1 under ThreadSanitizer, which does not see the barriers of gcc's
+// OpenMP and takes every parallel region for a race.
+int rig_threads(void);
+
 cop_backend *rig_backend(const char *name); // fails the test when it cannot be created
 
 #endif
