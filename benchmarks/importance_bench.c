@@ -32,13 +32,13 @@ typedef struct bench_case {
     int64_t vocab;
 } bench_case;
 
-static const bench_case CASES[] = {
+static const bench_case cases[] = {
     {"10m-v256", 320, 8, 5, 5, 896, 256},
     {"30m-v32k", 384, 8, 6, 2, 1024, 32000},
     {"100m-v32k", 768, 12, 12, 4, 2048, 32000},
 };
 
-enum { CASES_COUNT = sizeof CASES / sizeof CASES[0] };
+enum { CASE_COUNT = sizeof cases / sizeof cases[0] };
 
 typedef struct settings {
     const char *only; // name of a case, or NULL
@@ -267,9 +267,9 @@ int main(int argc, char **argv)
     (void)snprintf(path, sizeof path, "importance_bench.%ld.bin", (long)getpid());
     (void)snprintf(side, sizeof side, "importance_bench.%ld.json", (long)getpid());
     COP_TRY(status, cop_backend_create(&backend, "cpu", &err));
-    for (int i = 0; i < CASES_COUNT && status == COP_OK; i++) {
-        if (with.only == NULL || strcmp(with.only, CASES[i].name) == 0) {
-            status = run_case(backend, &CASES[i], &with, path, &err);
+    for (int i = 0; i < CASE_COUNT && status == COP_OK; i++) {
+        if (with.only == NULL || strcmp(with.only, cases[i].name) == 0) {
+            status = run_case(backend, &cases[i], &with, path, &err);
         }
     }
     (void)unlink(path);

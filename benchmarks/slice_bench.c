@@ -36,13 +36,13 @@ typedef struct bench_case {
     double layers;
 } bench_case;
 
-static const bench_case CASES[] = {
+static const bench_case cases[] = {
     {"nothing", 1.0, 1.0, 1.0, 1.0}, {"ffn", 1.0, 1.0, 0.625, 1.0},
     {"hidden", 0.75, 1.0, 1.0, 1.0}, {"all widths", 0.6875, 0.75, 0.6875, 1.0},
     {"layers", 1.0, 1.0, 1.0, 0.5},
 };
 
-enum { CASES_COUNT = sizeof CASES / sizeof CASES[0], LAYERS = 8, PATH_BYTES = 1024 };
+enum { CASE_COUNT = sizeof cases / sizeof cases[0], LAYERS = 8, PATH_BYTES = 1024 };
 
 // A Llama of about `megabytes` in bf16: the parameters of a layer grow with the square of the width.
 static cop_arch arch_of(int64_t megabytes)
@@ -157,7 +157,7 @@ static cop_status run_cp(double *seconds, const char *from, const char *to, cop_
     }
     (void)snprintf(command, sizeof command, "cp --reflink=never '%s' '%s'", from, to);
     const double start = cop_clock_seconds();
-    if (system(command) != 0) {
+    if (system(command) != 0) { // NOLINT(concurrency-mt-unsafe): no other thread
         return COP_FAIL(err, COP_ERR_IO, "%s: cp failed", to);
     }
     status = cop_file_sync(to, err);
@@ -241,8 +241,8 @@ int main(int argc, char **argv)
     const cop_arch arch = arch_of(with.megabytes);
     (void)snprintf(teacher, sizeof teacher, "%s/slice_bench.teacher", with.directory);
     COP_TRY(status, make_teacher(teacher, &arch, &err));
-    for (int i = 0; i < CASES_COUNT && status == COP_OK; i++) {
-        status = run_case(&CASES[i], &with, teacher, &arch, &err);
+    for (int i = 0; i < CASE_COUNT && status == COP_OK; i++) {
+        status = run_case(&cases[i], &with, teacher, &arch, &err);
     }
 
 done:

@@ -76,6 +76,7 @@ static const struct argp_option options[] = {
 
 #define COUNT_OF(array) (sizeof(array) / sizeof(array)[0])
 
+// NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
 // "layers=32,hidden=3072": each axis once.
 static void parse_target(const struct argp_state *state, arguments *given, char *text)
 {
@@ -185,6 +186,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
     return 0;
 }
+
+// NOLINTEND(concurrency-mt-unsafe)
 
 static const struct argp_child children[] = {
     {&cop_cli_force_argp, 0, NULL, 0},

@@ -38,6 +38,7 @@ static const struct argp_option options[] = {
     {0},
 };
 
+// NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     arguments *given = state->input;
@@ -71,6 +72,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     }
     return 0;
 }
+
+// NOLINTEND(concurrency-mt-unsafe)
 
 static const struct argp_child children[] = {
     {&cop_cli_precision_argp, 0, NULL, 0},

@@ -112,10 +112,10 @@ cop_status cop_importance_create(cop_importance **out, int64_t layers, int64_t h
     importance->kv_heads = kv_heads;
     importance->ffn = ffn;
     importance->hidden = hidden;
-    importance->teacher_perplexity = NAN;
+    importance->teacher_perplexity = (double)NAN;
     next = importance->storage;
     for (int64_t i = 0; i < count; i++) {
-        next[i] = NAN;
+        next[i] = (double)NAN;
     }
     importance->head = next;
     next += COP_AGGREGATES * layers * heads;

@@ -17,10 +17,10 @@ typedef struct cop_scores_group {
 
 extern const cop_scores_group cop_scores_groups[COP_SCORES_GROUPS];
 
-// Scores [9, shape[0], shape[1]] of a group; the rank of one aggregation's dataset and its shape
+// Scores [9, shape[0], shape[1]] of group `index`; the rank of one aggregation's dataset and its shape
 // (shape[1] = 1 for rank 1).
-double *cop_scores_data(const cop_importance *importance, int group);
-int cop_scores_shape(const cop_importance *importance, int group, int64_t *shape);
+double *cop_scores_data(const cop_importance *importance, int index);
+int cop_scores_shape(const cop_importance *importance, int index, int64_t *shape);
 
 // Who made a file. `= {0}` to begin with; texts are owned.
 typedef struct cop_scores_origin {

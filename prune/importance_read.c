@@ -6,14 +6,14 @@
 #include "base/array_file.h"
 #include "prune/importance_file.h"
 
-void cop_scores_origin_release(cop_scores_origin *from)
+void cop_scores_origin_release(cop_scores_origin *origin)
 {
-    cop_free(from->teacher);
-    cop_free(from->teacher_hash);
-    cop_free(from->data);
-    cop_free(from->key_text);
-    cop_free(from->precision);
-    *from = (cop_scores_origin){0};
+    cop_free(origin->teacher);
+    cop_free(origin->teacher_hash);
+    cop_free(origin->data);
+    cop_free(origin->key_text);
+    cop_free(origin->precision);
+    *origin = (cop_scores_origin){0};
 }
 
 static cop_status read_origin(cop_scores_origin *out, const cop_array_reader *reader,
@@ -192,7 +192,7 @@ static cop_status check_teacher(const cop_importance *importance, const cop_scor
     return COP_OK;
 }
 
-cop_status cop_scores_read(cop_importance **out, cop_scores_origin *from, const char *path,
+cop_status cop_scores_read(cop_importance **out, cop_scores_origin *origin, const char *path,
                            const cop_checkpoint *teacher, cop_error *err)
 {
     cop_status status = COP_OK;
@@ -201,11 +201,11 @@ cop_status cop_scores_read(cop_importance **out, cop_scores_origin *from, const 
     int64_t sizes[COP_SCORES_GROUPS + 1] = {0};
 
     COP_TRY(status, cop_array_reader_open(&reader, path, err));
-    COP_TRY(status, read_origin(from, reader, path, err));
-    if (!parse_hash(&from->key, from->key_text)) {
+    COP_TRY(status, read_origin(origin, reader, path, err));
+    if (!parse_hash(&origin->key, origin->key_text)) {
         status =
             COP_FAIL(err, COP_ERR_FORMAT, "%s: key in /meta is %s (allowed: 32 hexadecimal digits)",
-                     path, from->key_text);
+                     path, origin->key_text);
         goto done;
     }
     COP_TRY(status, read_sizes(reader, path, sizes, err));
@@ -215,7 +215,7 @@ cop_status cop_scores_read(cop_importance **out, cop_scores_origin *from, const 
     COP_TRY(status, read_groups(reader, importance, err));
     COP_TRY(status, check_scores(importance, path, err));
     if (teacher != NULL) {
-        COP_TRY(status, check_teacher(importance, from, path, teacher, err));
+        COP_TRY(status, check_teacher(importance, origin, path, teacher, err));
     }
     *out = importance;
     importance = NULL;

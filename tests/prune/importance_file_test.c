@@ -324,7 +324,7 @@ static void refuses_scores_that_are_no_numbers(void **state)
     fixture_open(&with);
     cop_importance *measured = obtain(&with, &small, false, NULL);
     must(cop_importance_key(&key, with.teacher, with.tokens, &small, &err), &err);
-    measured->channel[5] = NAN;
+    measured->channel[5] = (double)NAN;
     must(cop_importance_write(measured, "scores.h5", key, with.teacher, with.tokens, &small, &err),
          &err);
     assert_int_equal(cop_importance_read(&scores, "scores.h5", NULL, NULL, &err), COP_ERR_FORMAT);
@@ -332,7 +332,7 @@ static void refuses_scores_that_are_no_numbers(void **state)
                         "scores.h5: score 5 of row 0 in /channel is nan (allowed: finite "
                         "numbers, then NaN as padding)");
     measured->channel[5] = 1.0;
-    measured->neuron[20 + 3] = INFINITY;
+    measured->neuron[20 + 3] = HUGE_VAL;
     must(cop_importance_write(measured, "scores.h5", key, with.teacher, with.tokens, &small, &err),
          &err);
     assert_int_equal(cop_importance_read(&scores, "scores.h5", NULL, NULL, &err), COP_ERR_FORMAT);

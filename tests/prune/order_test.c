@@ -11,7 +11,16 @@
 #include "model/optimizer.h"
 #include "tests/prune/fixture.h"
 
-enum { VOCAB = 12, BATCH = 4, SEQUENCE = 32, STEPS = 300, TOKENS = 16000, EVAL = 3, SEEDS = 3 };
+enum {
+    VOCAB = 12,
+    BATCH = 4,
+    SEQUENCE = 32,
+    STEPS = 300,
+    TOKENS = 16000,
+    ROWS = BATCH * SEQUENCE,
+    EVAL = 3,
+    SEEDS = 3
+};
 
 // A second-order chain that is followed four times out of five: enough to learn, never quite certain.
 static void make_text(int32_t *ids)
@@ -76,7 +85,7 @@ static void buffers_open(loss_buffers *out, cop_network *network, cop_backend *b
 {
     cop_error err = {0};
     const cop_arch *arch = cop_network_arch(network);
-    const int64_t n = BATCH * SEQUENCE;
+    const int64_t n = ROWS;
     void *memory[4] = {0};
     *out = (loss_buffers){.backend = backend};
     const cop_head_loss_args args = {
@@ -131,7 +140,7 @@ static double run_batch(cop_network *network, const loss_buffers *with, cop_samp
     }
     must(cop_backend_to_host(with->backend, NULL, losses, with->losses, sizeof losses, &err), &err);
     must(cop_backend_synchronize(with->backend, NULL, &err), &err);
-    for (int64_t i = 0; i < BATCH * SEQUENCE; i++) {
+    for (int64_t i = 0; i < ROWS; i++) {
         sum += (double)losses[i] / (BATCH * SEQUENCE);
     }
     return sum;

@@ -150,7 +150,7 @@ static void ranks_neurons_per_layer_by_the_chosen_aggregation(void **state)
     for (int aggregate = 0; aggregate < COP_AGGREGATES; aggregate++) {
         for (int64_t layer = 0; layer < 4; layer++) {
             double neurons[20] = {0};
-            neurons[2 * aggregate + layer % 2] = 1.0;
+            neurons[aggregate + 9 * (layer % 2)] = 1.0;
             copy_scores(cop_importance_neurons(scores, aggregate, layer), neurons, 20);
         }
     }
@@ -158,7 +158,7 @@ static void ranks_neurons_per_layer_by_the_chosen_aggregation(void **state)
         const cop_select_options options = {.aggregate = aggregate};
         cop_selection *selection = must_select(&target, scores, &options);
         for (int64_t layer = 0; layer < 4; layer++) {
-            assert_int_equal(cop_selection_ffn(selection, layer)[0], 2 * aggregate + layer % 2);
+            assert_int_equal(cop_selection_ffn(selection, layer)[0], aggregate + 9 * (layer % 2));
         }
         cop_selection_destroy(selection);
     }

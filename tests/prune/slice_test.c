@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "tests/prune/fixture.h"
 
-enum { BATCH = 2, SEQUENCE = 9 };
+enum { BATCH = 2, SEQUENCE = 9, ROWS = BATCH * SEQUENCE };
 
 static void slice_to_disk(const cop_selection *selection, const cop_checkpoint *teacher,
                           const char *directory, cop_dtype dtype)
@@ -163,7 +163,7 @@ static void compare_with_masked(const cop_checkpoint *teacher, const cop_selecti
     const cop_arch *to = cop_selection_arch(selection);
     const cop_network_options options = {
         .precision = COP_PRECISION_F32, .batch = BATCH, .sequence = SEQUENCE};
-    const int64_t n = BATCH * SEQUENCE;
+    const int64_t n = ROWS;
     cop_error err = {0};
     naive_model model;
     naive_model small;
