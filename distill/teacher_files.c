@@ -216,14 +216,14 @@ int64_t cop_cache_files_missing(const cop_cache_files *files, int64_t count)
 static cop_status check_disk(const cop_cache_files *files, int64_t missing, cop_error *err)
 {
     const uint64_t free_bytes = cop_system_disk_free_bytes(files->directory); // 0: unknown
-    const uint64_t needed = (uint64_t)missing * row_bytes(files);
-    if (free_bytes != 0 && needed > free_bytes) {
+    if (free_bytes != 0 && (uint64_t)missing > free_bytes / row_bytes(files)) {
         char needed_text[COP_TEXT_NUMBER_BYTES];
         char free_text[COP_TEXT_NUMBER_BYTES];
         return COP_FAIL(err, COP_ERR_IO,
                         "%s: the teacher's states of %" PRId64 " sequences need %s, %s are free "
-                        "(allowed: what fits; --no-cache runs the teacher instead)",
-                        files->directory, missing, cop_text_bytes(needed_text, needed),
+                        "(allowed: what fits)",
+                        files->directory, missing,
+                        cop_text_bytes(needed_text, (uint64_t)missing * row_bytes(files)),
                         cop_text_bytes(free_text, free_bytes));
     }
     return COP_OK;

@@ -273,6 +273,24 @@ static void refuses_files_of_others_and_damaged_ones(void **state)
     fixture_close(&from);
 }
 
+static void what_the_disk_cannot_hold_is_refused_before_any_work(void **state)
+{
+    (void)state;
+    const int64_t count = INT64_C(1000000000000); // 1.4 PiB
+    fixture_set from;
+    cop_error err = {0};
+    cop_teacher_states *states = NULL;
+    fixture_open(&from, "disk", &teacher_options);
+    start_cache("disk-cache");
+    assert_int_equal(
+        cop_teacher_states_cached(&states, from.model, from.sampler, "disk-cache", count, &err),
+        COP_ERR_IO);
+    assert_non_null(strstr(err.message, "disk-cache: the teacher's states of 1000000000000 "
+                                        "sequences need "));
+    assert_non_null(strstr(err.message, " are free (allowed: what fits)"));
+    fixture_close(&from);
+}
+
 static void refuses_batches_of_another_length(void **state)
 {
     (void)state;
@@ -332,6 +350,7 @@ int main(void)
         cmocka_unit_test(ignores_temporaries_and_removes_old_ones),
         cmocka_unit_test(refuses_sequences_that_were_not_cached),
         cmocka_unit_test(refuses_files_of_others_and_damaged_ones),
+        cmocka_unit_test(what_the_disk_cannot_hold_is_refused_before_any_work),
         cmocka_unit_test(refuses_batches_of_another_length),
         cmocka_unit_test(survives_every_failed_allocation),
     };
