@@ -209,22 +209,6 @@ done:
     return status;
 }
 
-// How often the pick is best when the held-out sequences are drawn anew.
-static cop_status measure_pick(cop_report *report, cop_error *err)
-{
-    const cop_objective loss = COP_OBJECTIVE_LOSS;
-    cop_ranking ranking = {0};
-    const cop_status status = cop_ranking_make(&ranking, report->snapshot, &loss, 1,
-                                               report->pick.stage, 1, report->seed, err);
-    for (int64_t i = 0; i < ranking.count; i++) {
-        if (ranking.entry[i].index == report->pick.index) {
-            report->pick_lowest_share = ranking.entry[i].top_probability;
-        }
-    }
-    cop_ranking_release(&ranking);
-    return status;
-}
-
 static void describe_change(cop_report *report)
 {
     const cop_snapshot *snapshot = report->snapshot;
@@ -274,7 +258,8 @@ cop_status cop_report_create(cop_report *out, const cop_snapshot *snapshot, cons
         }
     }
     if (out->has_pick) {
-        COP_TRY(status, measure_pick(out, err));
+        const cop_ranked *entry = cop_report_entry(out, out->pick.index, out->pick.stage);
+        out->pick_lowest_share = entry == NULL ? (double)NAN : entry->best_probability;
         describe_change(out);
     } else {
         out->pick = (cop_pick){.index = -1, .runner_up = -1, .stage = -1};

@@ -15,29 +15,16 @@ bool cop_front_dominates(const cop_front_point *a, const cop_front_point *b, int
     return is_better;
 }
 
-static int compare_values(const cop_front_point *x, const cop_front_point *y)
+static int compare_by_value(const void *a, const void *b)
 {
+    const cop_front_point *x = a;
+    const cop_front_point *y = b;
     for (int i = 0; i < COP_FRONT_OBJECTIVES_MAX; i++) {
         if (x->value[i] != y->value[i]) {
             return x->value[i] < y->value[i] ? -1 : 1;
         }
     }
     return (x->index > y->index) - (x->index < y->index);
-}
-
-static int compare_by_value(const void *a, const void *b)
-{
-    return compare_values(a, b);
-}
-
-static int compare_by_front(const void *a, const void *b)
-{
-    const cop_front_point *x = a;
-    const cop_front_point *y = b;
-    if (x->front != y->front) {
-        return x->front < y->front ? -1 : 1;
-    }
-    return compare_values(x, y);
 }
 
 // Points are ordered by the first objective, so within a front the second one falls: the last point added
@@ -76,7 +63,29 @@ static void sort_many(cop_front_point *points, int64_t count, int objectives)
     }
 }
 
-void cop_front_sort(cop_front_point *points, int64_t count, int objectives, int64_t *scratch)
+// Moves the points to the order of their fronts, keeping their order within each.
+static void gather_fronts(cop_front_point *points, int64_t count, cop_front_point *scratch,
+                          int64_t *start)
+{
+    for (int64_t i = 0; i < count; i++) {
+        start[i] = 0;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        scratch[i] = points[i];
+        if (points[i].front + 1 < count) {
+            start[points[i].front + 1]++;
+        }
+    }
+    for (int64_t k = 1; k < count; k++) {
+        start[k] += start[k - 1];
+    }
+    for (int64_t i = 0; i < count; i++) {
+        points[start[scratch[i].front]++] = scratch[i];
+    }
+}
+
+void cop_front_sort(cop_front_point *points, int64_t count, int objectives,
+                    cop_front_point *scratch, int64_t *work)
 {
     for (int64_t i = 0; i < count; i++) {
         for (int k = 0; k < COP_FRONT_OBJECTIVES_MAX; k++) {
@@ -89,9 +98,9 @@ void cop_front_sort(cop_front_point *points, int64_t count, int objectives, int6
     }
     qsort(points, (size_t)count, sizeof *points, compare_by_value);
     if (objectives <= 2) {
-        sort_two(points, count, objectives, scratch);
+        sort_two(points, count, objectives, work);
     } else {
         sort_many(points, count, objectives);
     }
-    qsort(points, (size_t)count, sizeof *points, compare_by_front);
+    gather_fronts(points, count, scratch, work);
 }

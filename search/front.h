@@ -25,7 +25,8 @@ typedef struct cop_front_point {
 bool cop_front_dominates(const cop_front_point *a, const cop_front_point *b, int objectives);
 
 // Sets `front` of each of `count` points and orders them by (front, first objective, the others, index).
-// `scratch` holds `count` elements.
-void cop_front_sort(cop_front_point *points, int64_t count, int objectives, int64_t *scratch);
+// `scratch` and `work` hold `count` elements each.
+void cop_front_sort(cop_front_point *points, int64_t count, int objectives,
+                    cop_front_point *scratch, int64_t *work);
 
 #endif

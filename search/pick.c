@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -78,29 +79,46 @@ typedef struct pick_search {
     double nearest_value;
 } pick_search;
 
-// Candidates of a ranking that may be picked: `allowed` in order of loss.
-static int64_t filter_entries(int64_t *allowed, pick_search *search, const cop_ranking *ranking)
+// A candidate that may be picked.
+typedef struct eligible {
+    int64_t index; // into the snapshot
+    double loss;
+} eligible;
+
+static int compare_eligible(const void *a, const void *b)
+{
+    const eligible *x = a;
+    const eligible *y = b;
+    if (x->loss != y->loss) {
+        return x->loss < y->loss ? -1 : 1;
+    }
+    return (x->index > y->index) - (x->index < y->index);
+}
+
+// Those of a stage that meet the limits, lowest loss first.
+static int64_t find_eligible(eligible *out, pick_search *search, const cop_stage_figures *figures)
 {
     int64_t count = 0;
-    for (int64_t i = 0; i < ranking->count; i++) {
-        const cop_ranked *entry = &ranking->entry[i];
-        const cop_snapshot_candidate *c = &search->snapshot->candidate[entry->index];
-        if (c->state == COP_STATE_FAILED || !isfinite(entry->loss.value)) {
+    for (int64_t i = 0; i < figures->count; i++) {
+        const int64_t index = figures->candidate[i];
+        const cop_snapshot_candidate *c = &search->snapshot->candidate[index];
+        const double loss = cop_resamples_mean(figures->loss[i], figures->sequences);
+        int worst = 0;
+        if (c->state == COP_STATE_FAILED || !isfinite(loss)) {
             continue;
         }
-        int worst = 0;
         const double over =
-            excess(&c->candidate, entry->loss.value, search->limits, search->limit_count, &worst);
+            excess(&c->candidate, loss, search->limits, search->limit_count, &worst);
         if (over <= 0) {
-            allowed[count++] = i;
+            out[count++] = (eligible){index, loss};
         } else if (search->nearest < 0 || over < search->nearest_excess) {
-            search->nearest = entry->index;
+            search->nearest = index;
             search->nearest_excess = over;
             search->nearest_limit = worst;
-            search->nearest_value =
-                limited_value(&c->candidate, search->limits[worst].name, entry->loss.value);
+            search->nearest_value = limited_value(&c->candidate, search->limits[worst].name, loss);
         }
     }
+    qsort(out, (size_t)count, sizeof *out, compare_eligible);
     return count;
 }
 
@@ -118,78 +136,75 @@ static cop_status fail_empty(const pick_search *search, cop_error *err)
                     search->nearest_value);
 }
 
-static void write_reason(cop_pick *out, const pick_search *search, const cop_ranking *ranking,
-                         int64_t at, int64_t lowest, int64_t ties, bool has_teacher)
+static void write_reason(cop_pick *out, const cop_comparison *paired, const eligible *lowest,
+                         int64_t ties)
 {
     char params[COP_TEXT_NUMBER_BYTES];
     char others[COP_TEXT_NUMBER_BYTES];
     char tokens[COP_TEXT_NUMBER_BYTES];
-    const cop_ranked *picked = &ranking->entry[at];
-    const cop_ranked *best = &ranking->entry[lowest];
-    const cop_candidate *c = &search->snapshot->candidate[picked->index].candidate;
-    const cop_candidate *b = &search->snapshot->candidate[best->index].candidate;
-    const char *what = has_teacher ? "KL to the teacher" : "cross-entropy";
     char where[80];
-    if (ranking->stage == 0) {
+    char figure[80];
+    const cop_snapshot_candidate *c = &paired->snapshot->candidate[out->index];
+    const cop_candidate *best = &paired->snapshot->candidate[lowest->index].candidate;
+    const cop_estimate loss = cop_comparison_loss(paired, out->index);
+    const char *what = paired->has_teacher ? "KL to the teacher" : "cross-entropy";
+    if (out->stage == 0) {
         (void)snprintf(where, sizeof where, "after pruning, without training");
     } else {
         (void)snprintf(where, sizeof where, "after %s tokens (rung %d)",
-                       cop_text_count(tokens, (double)ranking->tokens), ranking->stage);
+                       cop_text_count(tokens, (double)c->stage[out->stage].record.tokens),
+                       out->stage);
     }
-    cop_text_count(params, (double)c->cost.params);
-    cop_text_count(others, (double)b->cost.params);
+    (void)snprintf(figure, sizeof figure, "%.4f [%.4f, %.4f] nats per token", loss.value, loss.low,
+                   loss.high);
+    cop_text_count(params, (double)c->candidate.cost.params);
+    cop_text_count(others, (double)best->cost.params);
     if (!out->is_tie) {
+        (void)snprintf(out->reason, sizeof out->reason, "lowest %s %s: %s with %s parameters", what,
+                       where, figure, params);
+    } else if (out->index == lowest->index) {
         (void)snprintf(out->reason, sizeof out->reason,
-                       "lowest %s %s: %.4f [%.4f, %.4f] nats per token with %s parameters", what,
-                       where, picked->loss.value, picked->loss.low, picked->loss.high, params);
-    } else if (at == lowest) {
-        (void)snprintf(out->reason, sizeof out->reason,
-                       "lowest %s %s: %.4f [%.4f, %.4f] nats per token, and the fewest parameters "
-                       "(%s) of the %lld that tie",
-                       what, where, picked->loss.value, picked->loss.low, picked->loss.high, params,
-                       (long long)ties);
+                       "lowest %s %s: %s, and the fewest parameters (%s) of the %lld that tie",
+                       what, where, figure, params, (long long)ties);
     } else {
         (void)snprintf(out->reason, sizeof out->reason,
-                       "fewest parameters (%s) among %lld tied for the lowest %s %s: %.4f [%.4f, "
-                       "%.4f] nats per token; %s has %.4f with %s parameters",
-                       params, (long long)ties, what, where, picked->loss.value, picked->loss.low,
-                       picked->loss.high, b->id, best->loss.value, others);
+                       "fewest parameters (%s) among %lld tied for the lowest %s %s: %s; %s has "
+                       "%.4f with %s parameters",
+                       params, (long long)ties, what, where, figure, best->id, lowest->loss,
+                       others);
     }
 }
 
-static cop_status choose(cop_pick *out, pick_search *search, const cop_ranking *ranking,
-                         const int64_t *allowed, int64_t count, uint64_t seed, cop_error *err)
+// Among the candidates of one stage, lowest loss first.
+static cop_status choose(cop_pick *out, const cop_snapshot *snapshot, int stage,
+                         const eligible *allowed, int64_t count, uint64_t seed, cop_error *err)
 {
     cop_status status = COP_OK;
-    const cop_snapshot *snapshot = search->snapshot;
-    const int64_t lowest = allowed[0];
-    const int64_t best = ranking->entry[lowest].index;
     cop_comparison paired = {0};
-    int64_t at = lowest;
-    int64_t ties = 0;
-    COP_TRY(status, cop_comparison_create(&paired, snapshot, ranking->stage, seed, err));
+    int64_t index = allowed[0].index;
+    int64_t ties = 1;
+    COP_TRY(status, cop_comparison_create(&paired, snapshot, stage, seed, err));
     for (int64_t i = 1; i < count; i++) {
-        const int64_t index = ranking->entry[allowed[i]].index;
-        const cop_estimate difference = cop_comparison_of(&paired, index, best);
-        if (!cop_estimate_holds_zero(&difference)) {
-            continue;
-        }
-        ties++;
-        if (snapshot->candidate[index].candidate.cost.params <
-            snapshot->candidate[ranking->entry[at].index].candidate.cost.params) {
-            at = allowed[i];
+        const cop_estimate difference =
+            cop_comparison_of(&paired, allowed[i].index, allowed[0].index);
+        if (cop_estimate_holds_zero(&difference)) {
+            ties++;
+            if (snapshot->candidate[allowed[i].index].candidate.cost.params <
+                snapshot->candidate[index].candidate.cost.params) {
+                index = allowed[i].index;
+            }
         }
     }
-    *out = (cop_pick){.index = ranking->entry[at].index,
+    *out = (cop_pick){.index = index,
                       .runner_up = -1,
-                      .stage = ranking->stage,
-                      .is_tie = ties > 0,
+                      .stage = stage,
+                      .is_tie = ties > 1,
                       .difference = {(double)NAN, (double)NAN, (double)NAN}};
     if (count > 1) {
-        out->runner_up = ranking->entry[at == lowest ? allowed[1] : lowest].index;
+        out->runner_up = allowed[index == allowed[0].index ? 1 : 0].index;
         out->difference = cop_comparison_of(&paired, out->runner_up, out->index);
     }
-    write_reason(out, search, ranking, at, lowest, ties + 1, paired.has_teacher);
+    write_reason(out, &paired, &allowed[0], ties);
 done:
     cop_comparison_release(&paired);
     return status;
@@ -199,11 +214,10 @@ cop_status cop_pick_make(cop_pick *out, const cop_snapshot *snapshot, const cop_
                          int limit_count, uint64_t seed, cop_error *err)
 {
     cop_status status = COP_OK;
-    cop_ranking ranking = {0};
+    cop_stage_figures figures = {0};
     pick_search search = {
         .snapshot = snapshot, .limits = limits, .limit_count = limit_count, .nearest = -1};
-    const cop_objective loss = COP_OBJECTIVE_LOSS;
-    int64_t *allowed = NULL;
+    eligible *allowed = NULL;
     *out = (cop_pick){.index = -1, .runner_up = -1, .stage = -1};
     COP_TRY(status, check_limits(limits, limit_count, err));
     allowed = cop_alloc((size_t)snapshot->count + 1, sizeof *allowed);
@@ -212,17 +226,17 @@ cop_status cop_pick_make(cop_pick *out, const cop_snapshot *snapshot, const cop_
         goto done;
     }
     for (int stage = COP_SNAPSHOT_STAGES_MAX - 1; stage >= 0; stage--) {
-        COP_TRY(status, cop_ranking_make(&ranking, snapshot, &loss, 1, stage, 1, seed, err));
-        const int64_t count = filter_entries(allowed, &search, &ranking);
+        COP_TRY(status, cop_stage_figures_create(&figures, snapshot, stage, err));
+        const int64_t count = find_eligible(allowed, &search, &figures);
+        cop_stage_figures_release(&figures);
         if (count > 0) {
-            status = choose(out, &search, &ranking, allowed, count, seed, err);
+            status = choose(out, snapshot, stage, allowed, count, seed, err);
             goto done;
         }
-        cop_ranking_release(&ranking);
     }
     status = fail_empty(&search, err);
 done:
-    cop_ranking_release(&ranking);
+    cop_stage_figures_release(&figures);
     cop_free(allowed);
     return status;
 }

@@ -17,6 +17,7 @@ typedef struct ranker {
     double *means;           // [count, R] resampled losses, in the order of the entries
     double *scratch;         // [R]
     cop_front_point *points; // [count]
+    cop_front_point *sorted; // [count], scratch
     int64_t *last;           // [count]
 } ranker;
 
@@ -27,6 +28,7 @@ static void ranker_release(ranker *r)
     cop_free(r->means);
     cop_free(r->scratch);
     cop_free(r->points);
+    cop_free(r->sorted);
     cop_free(r->last);
 }
 
@@ -127,7 +129,18 @@ static void sort_fronts(ranker *r, const cop_ranking *out, const cop_objective *
             r->points[i].value[k] = objective_value(c, objectives[k], loss);
         }
     }
-    cop_front_sort(r->points, out->count, objective_count, r->last);
+    cop_front_sort(r->points, out->count, objective_count, r->sorted, r->last);
+}
+
+// The entry with the lowest loss in a resample; the first of equals.
+static int64_t lowest_of(const ranker *r, const cop_ranking *out, int64_t resample)
+{
+    int64_t lowest = 0;
+    for (int64_t i = 1; i < out->count; i++) {
+        const double loss = r->means[i * r->resamples.count + resample];
+        lowest = loss < r->means[lowest * r->resamples.count + resample] ? i : lowest;
+    }
+    return lowest;
 }
 
 // Counts over the resamples how often each entry is not dominated, and how often among the best
@@ -142,6 +155,7 @@ static void fill_probabilities(ranker *r, cop_ranking *out, const cop_objective 
         entry->on_front = r->points[i].front == 0 && isfinite(entry->loss.value);
     }
     for (int64_t b = 0; b < count; b++) {
+        out->entry[lowest_of(r, out, b)].best_probability += 1;
         sort_fronts(r, out, objectives, objective_count, b);
         for (int64_t i = 0; i < out->count; i++) {
             cop_ranked *entry = &out->entry[r->points[i].index];
@@ -153,6 +167,7 @@ static void fill_probabilities(ranker *r, cop_ranking *out, const cop_objective 
     }
     for (int64_t i = 0; i < out->count; i++) {
         out->entry[i].front_probability /= (double)count;
+        out->entry[i].best_probability /= (double)count;
         out->entry[i].top_probability /= (double)count;
     }
 }
@@ -206,10 +221,11 @@ cop_status cop_ranking_make(cop_ranking *out, const cop_snapshot *snapshot,
     r.means = cop_alloc(count * COP_RANKING_RESAMPLES, sizeof *r.means);
     r.scratch = cop_alloc(COP_RANKING_RESAMPLES, sizeof *r.scratch);
     r.points = cop_alloc(count, sizeof *r.points);
+    r.sorted = cop_alloc(count, sizeof *r.sorted);
     r.last = cop_alloc(count, sizeof *r.last);
     out->entry = cop_alloc(count, sizeof *out->entry);
-    if (r.means == NULL || r.scratch == NULL || r.points == NULL || r.last == NULL ||
-        out->entry == NULL) {
+    if (r.means == NULL || r.scratch == NULL || r.points == NULL || r.sorted == NULL ||
+        r.last == NULL || out->entry == NULL) {
         status = COP_FAIL(err, COP_ERR_NOMEM, "ranking of %zu candidates: out of memory", count);
         goto done;
     }

@@ -16,6 +16,7 @@ typedef struct cop_ranked {
     bool on_front;            // not dominated on the study's objectives
     double front_probability; // share of resamples in which it is not dominated
     double top_probability;   // share of resamples in which it belongs to the best `keep_count`
+    double best_probability;  // share of resamples in which it has the lowest loss
     cop_estimate loss;        // with interval, over sequences
     cop_estimate cross_entropy;
     cop_estimate agreement;

@@ -14,7 +14,7 @@ cop_status cop_comparison_create(cop_comparison *out, const cop_snapshot *snapsh
 {
     cop_status status = COP_OK;
     cop_stage_figures figures = {0};
-    *out = (cop_comparison){.snapshot = snapshot, .stage = stage};
+    *out = (cop_comparison){.snapshot = snapshot, .stage = stage, .held = -1};
     COP_TRY(status, cop_stage_figures_create(&figures, snapshot, stage, err));
     out->has_teacher = figures.has_teacher;
     COP_TRY(status, cop_resamples_create(&out->resamples, figures.sequences, COP_RANKING_RESAMPLES,
@@ -28,22 +28,38 @@ done:
     return status;
 }
 
-cop_estimate cop_comparison_of(const cop_comparison *comparison, int64_t b, int64_t a)
+static const double *loss_of(const cop_comparison *comparison, int64_t index)
 {
-    const cop_snapshot_candidate *candidates = comparison->snapshot->candidate;
-    const int stage = comparison->stage;
-    const cop_evaluation *eb = &candidates[b].stage[stage].record.evaluation;
-    const cop_evaluation *ea = &candidates[a].stage[stage].record.evaluation;
-    const double *vb = comparison->has_teacher ? eb->kl : eb->cross_entropy;
-    const double *va = comparison->has_teacher ? ea->kl : ea->cross_entropy;
+    const cop_snapshot_candidate *candidate = &comparison->snapshot->candidate[index];
+    const cop_evaluation *e = &candidate->stage[comparison->stage].record.evaluation;
+    return comparison->has_teacher ? e->kl : e->cross_entropy;
+}
+
+cop_estimate cop_comparison_of(cop_comparison *comparison, int64_t b, int64_t a)
+{
     const int64_t sequences = comparison->resamples.sequences;
     const size_t count = COP_RANKING_RESAMPLES;
+    const double *loss_b = loss_of(comparison, b);
+    const double *loss_a = loss_of(comparison, a);
     double *means = comparison->means;
-    cop_resamples_means(means, &comparison->resamples, vb);
-    cop_resamples_means(means + count, &comparison->resamples, va);
-    return cop_paired_difference(
-        means, means + count, cop_resamples_mean(vb, sequences) - cop_resamples_mean(va, sequences),
-        means + 2 * count, COP_RANKING_RESAMPLES);
+    cop_resamples_means(means, &comparison->resamples, loss_b);
+    if (comparison->held != a) { // many are compared with the same one
+        cop_resamples_means(means + count, &comparison->resamples, loss_a);
+        comparison->held = a;
+    }
+    return cop_paired_difference(means, means + count,
+                                 cop_resamples_mean(loss_b, sequences) -
+                                     cop_resamples_mean(loss_a, sequences),
+                                 means + 2 * count, COP_RANKING_RESAMPLES);
+}
+
+cop_estimate cop_comparison_loss(const cop_comparison *comparison, int64_t a)
+{
+    const double *loss = loss_of(comparison, a);
+    double *means = comparison->means + (size_t)2 * COP_RANKING_RESAMPLES;
+    cop_resamples_means(means, &comparison->resamples, loss);
+    return cop_resamples_interval(cop_resamples_mean(loss, comparison->resamples.sequences), means,
+                                  COP_RANKING_RESAMPLES);
 }
 
 cop_status cop_ranking_difference(cop_estimate *out, const cop_snapshot *snapshot, int stage,

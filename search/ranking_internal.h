@@ -33,12 +33,15 @@ typedef struct cop_comparison {
     bool has_teacher;
     cop_resamples resamples;
     double *means; // [3, R]: of either side, and of their difference
+    int64_t held;  // candidate whose means are in the second row, -1: none
 } cop_comparison;
 
 COP_MUST_CHECK cop_status cop_comparison_create(cop_comparison *out, const cop_snapshot *snapshot,
                                                 int stage, uint64_t seed, cop_error *err);
 void cop_comparison_release(cop_comparison *comparison);
 // Loss of candidate `b` minus that of `a`; both have finished the stage.
-cop_estimate cop_comparison_of(const cop_comparison *comparison, int64_t b, int64_t a);
+cop_estimate cop_comparison_of(cop_comparison *comparison, int64_t b, int64_t a);
+// Loss of one candidate.
+cop_estimate cop_comparison_loss(const cop_comparison *comparison, int64_t a);
 
 #endif

@@ -1,7 +1,6 @@
 #include "search/resample.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/rng.h"
@@ -51,21 +50,52 @@ void cop_resamples_means(double *means, const cop_resamples *resamples, const do
     }
 }
 
-static int compare_f64(const void *a, const void *b)
+// Puts the value of rank `n` at its place, smaller ones before it, larger ones behind it (Hoare's
+// selection): two quantiles cost a tenth of a sort.
+static void select_rank(double *values, int64_t count, int64_t n)
 {
-    const double x = *(const double *)a;
-    const double y = *(const double *)b;
-    return (x > y) - (x < y);
+    int64_t low = 0;
+    int64_t high = count - 1;
+    while (low < high) {
+        const double pivot = values[low + (high - low) / 2];
+        int64_t i = low;
+        int64_t j = high;
+        while (i <= j) {
+            while (values[i] < pivot) {
+                i++;
+            }
+            while (values[j] > pivot) {
+                j--;
+            }
+            if (i <= j) {
+                const double swapped = values[i];
+                values[i++] = values[j];
+                values[j--] = swapped;
+            }
+        }
+        if (n <= j) {
+            high = j;
+        } else if (n >= i) {
+            low = i;
+        } else {
+            return;
+        }
+    }
 }
 
-// Quantile of sorted values by linear interpolation (type 7).
-static double quantile(const double *sorted, int64_t count, double share)
+// Quantile by linear interpolation between ranks (type 7).
+static double quantile(double *values, int64_t count, double share)
 {
     const double at = share * (double)(count - 1);
     const int64_t below = (int64_t)at;
-    const int64_t above = below + 1 < count ? below + 1 : below;
     const double part = at - (double)below;
-    return sorted[below] + part * (sorted[above] - sorted[below]);
+    select_rank(values, count, below);
+    const double first = values[below];
+    double second = first; // the smallest of what lies behind
+    for (int64_t i = below + 1; i < count; i++) {
+        second = i == below + 1 || values[i] < second ? values[i] : second;
+    }
+    return first + part * (second - first);
 }
 
 cop_estimate cop_resamples_interval(double value, double *means, int64_t count)
@@ -77,7 +107,6 @@ cop_estimate cop_resamples_interval(double value, double *means, int64_t count)
         }
     }
     if (count > 0) {
-        qsort(means, (size_t)count, sizeof *means, compare_f64);
         // The mean of all lies inside for all but rounding: an interval never excludes its value.
         out.low = fmin(quantile(means, count, 0.025), value);
         out.high = fmax(quantile(means, count, 0.975), value);

@@ -29,7 +29,7 @@ void cop_resamples_release(cop_resamples *resamples);
 // Mean of each resample of `values` [S] into `means` [R].
 void cop_resamples_means(double *means, const cop_resamples *resamples, const double *values);
 
-// Percentile interval at 95 % around `value`. Sorts `means` [count]; NaN when any of it is NaN.
+// Percentile interval at 95 % around `value`. Reorders `means` [count]; NaN when any of it is NaN.
 cop_estimate cop_resamples_interval(double value, double *means, int64_t count);
 
 // Plain mean; the order of summation is fixed, so it repeats bit for bit.

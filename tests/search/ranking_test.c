@@ -315,7 +315,8 @@ static void sorts_fronts_as_the_definition_says(void **state)
     ok(cop_rng_create(&rng, 1, COP_RNG_TEST, 7, &err), &err);
     for (int round = 0; round < 120; round++) {
         cop_front_point p[N];
-        int64_t scratch[N];
+        cop_front_point scratch[N];
+        int64_t work[N];
         const int d = 1 + round % 4;
         const uint64_t grain = round % 3 == 0 ? 5 : 1000; // duplicates and ties
         for (int i = 0; i < N; i++) {
@@ -326,7 +327,7 @@ static void sorts_fronts_as_the_definition_says(void **state)
         }
         p[0].value[0] = (double)NAN;
         p[1].value[0] = (double)INFINITY;
-        cop_front_sort(p, N, d, scratch);
+        cop_front_sort(p, N, d, scratch, work);
         for (int i = 0; i < N; i++) {
             int64_t want = 0; // one behind the last front that dominates it
             assert_true(i == 0 || p[i].front >= p[i - 1].front);
