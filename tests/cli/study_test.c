@@ -13,6 +13,11 @@
 static int run_study(void **state)
 {
     (void)state;
+    static const char *const leftovers[] = {"tiny", "picked", "picked-distilled", "other", "kept"};
+    for (size_t i = 0; i < sizeof leftovers / sizeof leftovers[0]; i++) {
+        cop_error err = {0};
+        assert_int_equal(cop_file_remove_tree(leftovers[i], &err), COP_OK);
+    }
     tiny_study_make("tiny", COP_FAMILY_LLAMA, 1);
     program_expect("$coppice search -q tiny/study.yaml -o tiny/run >/dev/null", 0, "", "");
     return 0;
