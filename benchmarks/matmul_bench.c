@@ -17,7 +17,7 @@ typedef struct shape {
     int64_t out;
 } shape;
 
-static const shape SHAPES[] = {
+static const shape shapes[] = {
     {"hidden256-ffn", 4096, 256, 704},         {"hidden512-square", 4096, 512, 512},
     {"hidden512-ffn", 4096, 512, 1408},        {"hidden512-down", 4096, 1408, 512},
     {"hidden768-ffn", 2048, 768, 2048},        {"hidden1024-ffn", 2048, 1024, 2816},
@@ -128,9 +128,9 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "%s\n", err.message);
         return 1;
     }
-    for (size_t i = 0; i < sizeof SHAPES / sizeof SHAPES[0]; i++) {
-        run_shape(&self, backend, &SHAPES[i], COP_F32);
-        run_shape(&self, backend, &SHAPES[i], COP_BF16);
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        run_shape(&self, backend, &shapes[i], COP_F32);
+        run_shape(&self, backend, &shapes[i], COP_BF16);
     }
     cop_backend_destroy(backend);
     bench_release(&self);

@@ -1,150 +1,13 @@
+// One function per operator, in the order of the table: long, not deep.
+
 #include "kernels/check.h"
 
 #include <math.h>
-#include <stdio.h>
 
 #include "base/dtype.h"
+#include "kernels/check_matrix.h"
 
-// What a matrix holds decides which element types a fast backend takes.
-typedef enum content {
-    ACTIVATION, // and working weights
-    PARAMETER,  // statistics, gains, biases, gradients of parameters, optimizer state
-} content;
-
-typedef struct checker {
-    const char *op;
-    cop_check_types types;
-    cop_check_stage stage;
-    cop_error *err;
-} checker;
-
-enum { ANY_ROWS = -1 };
-
-static bool is_present(const checker *check, cop_matrix m)
-{
-    return check->stage == COP_CHECK_PLAN ? m.cols > 0 : m.data != NULL;
-}
-
-static cop_status check_type(const checker *check, const char *name, cop_matrix m, content what)
-{
-    const bool is_wide = m.dtype == COP_F64;
-    const bool is_half = m.dtype == COP_BF16;
-    bool is_fine = m.dtype == COP_F32 || is_wide || is_half;
-    const char *allowed = "f32, bf16 or f64";
-    if (check->types == COP_CHECK_FAST) {
-        is_fine = is_fine && !is_wide && !(is_half && what == PARAMETER);
-        allowed = what == PARAMETER ? "f32" : "f32 or bf16";
-    }
-    if (!is_fine) {
-        return COP_FAIL(check->err, COP_ERR_UNSUPPORTED, "%s: type of %s is %s (allowed: %s)",
-                        check->op, name, cop_dtype_name(m.dtype), allowed);
-    }
-    return COP_OK;
-}
-
-// Checks a matrix that must be there. rows = ANY_ROWS leaves them free.
-static cop_status check_matrix(const checker *check, const char *name, cop_matrix m, int64_t rows,
-                               int64_t cols, content what)
-{
-    char wanted[64];
-    if (rows == ANY_ROWS) {
-        (void)snprintf(wanted, sizeof wanted, "[any, %lld]", (long long)cols);
-    } else {
-        (void)snprintf(wanted, sizeof wanted, "[%lld, %lld]", (long long)rows, (long long)cols);
-    }
-    const bool is_empty = cols == 0 || (m.rows == 0 && (rows == 0 || rows == ANY_ROWS));
-    if (!is_present(check, m) && !is_empty) {
-        return COP_FAIL(check->err, COP_ERR_SHAPE, "%s: %s is absent (allowed: %s)", check->op,
-                        name, wanted);
-    }
-    if ((rows != ANY_ROWS && m.rows != rows) || m.cols != cols || m.rows < 0 || m.cols < 0) {
-        return COP_FAIL(check->err, COP_ERR_SHAPE, "%s: %s is [%lld, %lld] (allowed: %s)",
-                        check->op, name, (long long)m.rows, (long long)m.cols, wanted);
-    }
-    if (m.stride < m.cols) {
-        return COP_FAIL(check->err, COP_ERR_SHAPE,
-                        "%s: stride of %s is %lld (allowed: %lld or more)", check->op, name,
-                        (long long)m.stride, (long long)m.cols);
-    }
-    return check_type(check, name, m, what);
-}
-
-// As check_matrix for one that may be absent.
-static cop_status check_optional(const checker *check, const char *name, cop_matrix m, int64_t rows,
-                                 int64_t cols, content what)
-{
-    return is_present(check, m) ? check_matrix(check, name, m, rows, cols, what) : COP_OK;
-}
-
-static cop_status check_absent(const checker *check, const char *name, cop_matrix m,
-                               const char *why)
-{
-    if (is_present(check, m)) {
-        return COP_FAIL(check->err, COP_ERR_SHAPE, "%s: %s is present (allowed: absent %s)",
-                        check->op, name, why);
-    }
-    return COP_OK;
-}
-
-static cop_status check_i64(const checker *check, const char *name, int64_t value, int64_t least)
-{
-    if (value < least) {
-        return COP_FAIL(check->err, COP_ERR_SHAPE, "%s: %s is %lld (allowed: %lld or more)",
-                        check->op, name, (long long)value, (long long)least);
-    }
-    return COP_OK;
-}
-
-// `part` must be a multiple of `unit`, which is at least 1.
-static cop_status check_multiple(const checker *check, const char *name, int64_t part, int64_t unit)
-{
-    if (part % unit != 0) {
-        return COP_FAIL(check->err, COP_ERR_SHAPE, "%s: %s is %lld (allowed: multiples of %lld)",
-                        check->op, name, (long long)part, (long long)unit);
-    }
-    return COP_OK;
-}
-
-static cop_status check_kind(const checker *check, int kind, int count)
-{
-    if (kind < 0 || kind >= count) {
-        return COP_FAIL(check->err, COP_ERR_UNSUPPORTED, "%s: kind is %d (allowed: 0..%d)",
-                        check->op, kind, count - 1);
-    }
-    return COP_OK;
-}
-
-// Ids in [least, limit); NULL is an error unless there are none.
-static cop_status check_ids(const checker *check, const char *name, const int32_t *ids,
-                            int64_t count, int64_t least, int64_t limit)
-{
-    if (check->stage == COP_CHECK_PLAN) {
-        return COP_OK;
-    }
-    if (ids == NULL && count > 0) {
-        return COP_FAIL(check->err, COP_ERR_SHAPE, "%s: %s are absent (allowed: %lld values)",
-                        check->op, name, (long long)count);
-    }
-    for (int64_t i = 0; i < count; i++) {
-        if (ids[i] < least || ids[i] >= limit) {
-            return COP_FAIL(check->err, COP_ERR_SHAPE, "%s: %s[%lld] is %d (allowed: %lld..%lld)",
-                            check->op, name, (long long)i, ids[i], (long long)least,
-                            (long long)limit - 1);
-        }
-    }
-    return COP_OK;
-}
-
-static cop_status check_pointer(const checker *check, const char *name, const void *pointer)
-{
-    if (check->stage == COP_CHECK_CALL && pointer == NULL) {
-        return COP_FAIL(check->err, COP_ERR_SHAPE, "%s: %s is absent (allowed: a pointer)",
-                        check->op, name);
-    }
-    return COP_OK;
-}
-
-static cop_status check_matmul(const checker *check, const cop_matmul_args *args)
+static cop_status check_matmul(const cop_checker *check, const cop_matmul_args *args)
 {
     cop_status status = COP_OK;
     const cop_matrix a = args->a;
@@ -159,9 +22,9 @@ static cop_status check_matmul(const checker *check, const cop_matmul_args *args
                         "op(a) = rows of op(b))",
                         (long long)m, (long long)k, (long long)k_b, (long long)n);
     }
-    COP_TRY(status, check_matrix(check, "a", a, a.rows, a.cols, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "b", b, b.rows, b.cols, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "c", args->c, m, n, ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "a", a, a.rows, a.cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "b", b, b.rows, b.cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "c", args->c, m, n, COP_CHECK_ACTIVATION));
     if (check->types == COP_CHECK_FAST) {
         if (a.dtype != b.dtype) {
             return COP_FAIL(check->err, COP_ERR_UNSUPPORTED,
@@ -179,65 +42,70 @@ done:
     return status;
 }
 
-static cop_status check_norm_forward(const checker *check, const cop_norm_forward_args *args)
+static cop_status check_norm_forward(const cop_checker *check, const cop_norm_forward_args *args)
 {
     cop_status status = COP_OK;
     const int64_t n = args->x.rows;
     const int64_t cols = args->x.cols;
-    COP_TRY(status, check_kind(check, (int)args->kind, COP_NORM_LAYER_1P + 1));
-    COP_TRY(status, check_matrix(check, "x", args->x, n, cols, ACTIVATION));
-    COP_TRY(status, check_i64(check, "columns of x", cols, 1));
-    COP_TRY(status, check_optional(check, "residual", args->residual, n, cols, ACTIVATION));
-    if (is_present(check, args->residual)) {
-        COP_TRY(status, check_matrix(check, "sum", args->sum, n, cols, ACTIVATION));
+    COP_TRY(status, cop_check_kind(check, (int)args->kind, COP_NORM_LAYER_1P + 1));
+    COP_TRY(status, cop_check_matrix(check, "x", args->x, n, cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_i64(check, "columns of x", cols, 1));
+    COP_TRY(status,
+            cop_check_optional(check, "residual", args->residual, n, cols, COP_CHECK_ACTIVATION));
+    if (cop_check_is_present(check, args->residual)) {
+        COP_TRY(status, cop_check_matrix(check, "sum", args->sum, n, cols, COP_CHECK_ACTIVATION));
     } else {
-        COP_TRY(status, check_absent(check, "sum", args->sum, "without residual"));
+        COP_TRY(status, cop_check_absent(check, "sum", args->sum, "without residual"));
     }
-    COP_TRY(status, check_matrix(check, "gain", args->gain, 1, cols, PARAMETER));
+    COP_TRY(status, cop_check_matrix(check, "gain", args->gain, 1, cols, COP_CHECK_PARAMETER));
     if (args->kind == COP_NORM_RMS) {
-        COP_TRY(status, check_absent(check, "bias", args->bias, "for rms"));
+        COP_TRY(status, cop_check_absent(check, "bias", args->bias, "for rms"));
     }
-    COP_TRY(status, check_optional(check, "bias", args->bias, 1, cols, PARAMETER));
-    COP_TRY(status, check_matrix(check, "y", args->y, n, cols, ACTIVATION));
-    COP_TRY(status, check_optional(check, "stats", args->stats, n, 2, PARAMETER));
+    COP_TRY(status, cop_check_optional(check, "bias", args->bias, 1, cols, COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_matrix(check, "y", args->y, n, cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_optional(check, "stats", args->stats, n, 2, COP_CHECK_PARAMETER));
 
 done:
     return status;
 }
 
-static cop_status check_norm_backward(const checker *check, const cop_norm_backward_args *args)
+static cop_status check_norm_backward(const cop_checker *check, const cop_norm_backward_args *args)
 {
     cop_status status = COP_OK;
     const int64_t n = args->x.rows;
     const int64_t cols = args->x.cols;
-    COP_TRY(status, check_kind(check, (int)args->kind, COP_NORM_LAYER_1P + 1));
-    COP_TRY(status, check_matrix(check, "x", args->x, n, cols, ACTIVATION));
-    COP_TRY(status, check_i64(check, "columns of x", cols, 1));
-    COP_TRY(status, check_matrix(check, "d_y", args->d_y, n, cols, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "gain", args->gain, 1, cols, PARAMETER));
-    COP_TRY(status, check_matrix(check, "stats", args->stats, n, 2, PARAMETER));
-    COP_TRY(status, check_matrix(check, "d_x", args->d_x, n, cols, ACTIVATION));
-    COP_TRY(status, check_optional(check, "d_gain", args->d_gain, 1, cols, PARAMETER));
-    COP_TRY(status, check_optional(check, "d_bias", args->d_bias, 1, cols, PARAMETER));
+    COP_TRY(status, cop_check_kind(check, (int)args->kind, COP_NORM_LAYER_1P + 1));
+    COP_TRY(status, cop_check_matrix(check, "x", args->x, n, cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_i64(check, "columns of x", cols, 1));
+    COP_TRY(status, cop_check_matrix(check, "d_y", args->d_y, n, cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "gain", args->gain, 1, cols, COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_matrix(check, "stats", args->stats, n, 2, COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_matrix(check, "d_x", args->d_x, n, cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status,
+            cop_check_optional(check, "d_gain", args->d_gain, 1, cols, COP_CHECK_PARAMETER));
+    COP_TRY(status,
+            cop_check_optional(check, "d_bias", args->d_bias, 1, cols, COP_CHECK_PARAMETER));
 
 done:
     return status;
 }
 
-static cop_status check_rope(const checker *check, const cop_rope_args *args)
+static cop_status check_rope(const cop_checker *check, const cop_rope_args *args)
 {
     cop_status status = COP_OK;
     const int64_t pairs = args->cos.cols;
-    COP_TRY(status, check_i64(check, "heads", args->heads, 1));
-    COP_TRY(status, check_i64(check, "head_dim", args->head_dim, 1));
-    COP_TRY(status, check_i64(check, "sequence", args->sequence, 1));
-    COP_TRY(status, check_matrix(check, "x", args->x, args->x.rows, args->heads * args->head_dim,
-                                 ACTIVATION));
-    COP_TRY(status, check_multiple(check, "rows of x", args->x.rows, args->sequence));
-    COP_TRY(status, check_matrix(check, "cos", args->cos, args->cos.rows, pairs, PARAMETER));
-    COP_TRY(status, check_i64(check, "rows of cos", args->cos.rows, args->sequence));
-    COP_TRY(status, check_matrix(check, "sin", args->sin, args->sin.rows, pairs, PARAMETER));
-    COP_TRY(status, check_i64(check, "rows of sin", args->sin.rows, args->sequence));
+    COP_TRY(status, cop_check_i64(check, "heads", args->heads, 1));
+    COP_TRY(status, cop_check_i64(check, "head_dim", args->head_dim, 1));
+    COP_TRY(status, cop_check_i64(check, "sequence", args->sequence, 1));
+    COP_TRY(status, cop_check_matrix(check, "x", args->x, args->x.rows,
+                                     args->heads * args->head_dim, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_multiple(check, "rows of x", args->x.rows, args->sequence));
+    COP_TRY(status,
+            cop_check_matrix(check, "cos", args->cos, args->cos.rows, pairs, COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_i64(check, "rows of cos", args->cos.rows, args->sequence));
+    COP_TRY(status,
+            cop_check_matrix(check, "sin", args->sin, args->sin.rows, pairs, COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_i64(check, "rows of sin", args->sin.rows, args->sequence));
     if (2 * pairs > args->head_dim) {
         return COP_FAIL(check->err, COP_ERR_SHAPE,
                         "rope: columns of cos are %lld (allowed: 0..%lld)", (long long)pairs,
@@ -248,22 +116,22 @@ done:
     return status;
 }
 
-static cop_status check_heads(const checker *check, int64_t batch, int64_t sequence, int64_t heads,
-                              int64_t kv_heads, int64_t head_dim)
+static cop_status check_heads(const cop_checker *check, int64_t batch, int64_t sequence,
+                              int64_t heads, int64_t kv_heads, int64_t head_dim)
 {
     cop_status status = COP_OK;
-    COP_TRY(status, check_i64(check, "batch", batch, 0));
-    COP_TRY(status, check_i64(check, "sequence", sequence, batch == 0 ? 0 : 1));
-    COP_TRY(status, check_i64(check, "heads", heads, 1));
-    COP_TRY(status, check_i64(check, "kv_heads", kv_heads, 1));
-    COP_TRY(status, check_i64(check, "head_dim", head_dim, 1));
-    COP_TRY(status, check_multiple(check, "heads", heads, kv_heads));
+    COP_TRY(status, cop_check_i64(check, "batch", batch, 0));
+    COP_TRY(status, cop_check_i64(check, "sequence", sequence, batch == 0 ? 0 : 1));
+    COP_TRY(status, cop_check_i64(check, "heads", heads, 1));
+    COP_TRY(status, cop_check_i64(check, "kv_heads", kv_heads, 1));
+    COP_TRY(status, cop_check_i64(check, "head_dim", head_dim, 1));
+    COP_TRY(status, cop_check_multiple(check, "heads", heads, kv_heads));
 
 done:
     return status;
 }
 
-static cop_status check_attention_forward(const checker *check,
+static cop_status check_attention_forward(const cop_checker *check,
                                           const cop_attention_forward_args *args)
 {
     cop_status status = COP_OK;
@@ -272,18 +140,18 @@ static cop_status check_attention_forward(const checker *check,
     const int64_t kv_width = args->kv_heads * args->head_dim;
     COP_TRY(status, check_heads(check, args->batch, args->sequence, args->heads, args->kv_heads,
                                 args->head_dim));
-    COP_TRY(status, check_matrix(check, "q", args->q, n, width, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "k", args->k, n, kv_width, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "v", args->v, n, kv_width, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "o", args->o, n, width, ACTIVATION));
-    COP_TRY(status, check_optional(check, "lse", args->lse, args->batch * args->heads,
-                                   args->sequence, PARAMETER));
+    COP_TRY(status, cop_check_matrix(check, "q", args->q, n, width, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "k", args->k, n, kv_width, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "v", args->v, n, kv_width, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "o", args->o, n, width, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_optional(check, "lse", args->lse, args->batch * args->heads,
+                                       args->sequence, COP_CHECK_PARAMETER));
 
 done:
     return status;
 }
 
-static cop_status check_attention_backward(const checker *check,
+static cop_status check_attention_backward(const cop_checker *check,
                                            const cop_attention_backward_args *args)
 {
     cop_status status = COP_OK;
@@ -292,120 +160,122 @@ static cop_status check_attention_backward(const checker *check,
     const int64_t kv_width = args->kv_heads * args->head_dim;
     COP_TRY(status, check_heads(check, args->batch, args->sequence, args->heads, args->kv_heads,
                                 args->head_dim));
-    COP_TRY(status, check_matrix(check, "q", args->q, n, width, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "k", args->k, n, kv_width, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "v", args->v, n, kv_width, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "o", args->o, n, width, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "lse", args->lse, args->batch * args->heads, args->sequence,
-                                 PARAMETER));
-    COP_TRY(status, check_matrix(check, "d_o", args->d_o, n, width, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "d_q", args->d_q, n, width, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "d_k", args->d_k, n, kv_width, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "d_v", args->d_v, n, kv_width, ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "q", args->q, n, width, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "k", args->k, n, kv_width, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "v", args->v, n, kv_width, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "o", args->o, n, width, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "lse", args->lse, args->batch * args->heads,
+                                     args->sequence, COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_matrix(check, "d_o", args->d_o, n, width, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "d_q", args->d_q, n, width, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "d_k", args->d_k, n, kv_width, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "d_v", args->d_v, n, kv_width, COP_CHECK_ACTIVATION));
 
 done:
     return status;
 }
 
-static cop_status check_activation_forward(const checker *check,
+static cop_status check_activation_forward(const cop_checker *check,
                                            const cop_activation_forward_args *args)
 {
     cop_status status = COP_OK;
     const int64_t n = args->up.rows;
     const int64_t cols = args->up.cols;
-    COP_TRY(status, check_kind(check, (int)args->kind, COP_ACTIVATION_GELU_TANH + 1));
-    COP_TRY(status, check_matrix(check, "up", args->up, n, cols, ACTIVATION));
-    COP_TRY(status, check_optional(check, "gate", args->gate, n, cols, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "y", args->y, n, cols, ACTIVATION));
+    COP_TRY(status, cop_check_kind(check, (int)args->kind, COP_ACTIVATION_GELU_TANH + 1));
+    COP_TRY(status, cop_check_matrix(check, "up", args->up, n, cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_optional(check, "gate", args->gate, n, cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "y", args->y, n, cols, COP_CHECK_ACTIVATION));
 
 done:
     return status;
 }
 
-static cop_status check_activation_backward(const checker *check,
+static cop_status check_activation_backward(const cop_checker *check,
                                             const cop_activation_backward_args *args)
 {
     cop_status status = COP_OK;
     const int64_t n = args->up.rows;
     const int64_t cols = args->up.cols;
-    COP_TRY(status, check_kind(check, (int)args->kind, COP_ACTIVATION_GELU_TANH + 1));
-    COP_TRY(status, check_matrix(check, "up", args->up, n, cols, ACTIVATION));
-    COP_TRY(status, check_optional(check, "gate", args->gate, n, cols, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "d_y", args->d_y, n, cols, ACTIVATION));
-    if (is_present(check, args->gate)) {
-        COP_TRY(status, check_matrix(check, "d_gate", args->d_gate, n, cols, ACTIVATION));
+    COP_TRY(status, cop_check_kind(check, (int)args->kind, COP_ACTIVATION_GELU_TANH + 1));
+    COP_TRY(status, cop_check_matrix(check, "up", args->up, n, cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_optional(check, "gate", args->gate, n, cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "d_y", args->d_y, n, cols, COP_CHECK_ACTIVATION));
+    if (cop_check_is_present(check, args->gate)) {
+        COP_TRY(status,
+                cop_check_matrix(check, "d_gate", args->d_gate, n, cols, COP_CHECK_ACTIVATION));
     } else {
-        COP_TRY(status, check_absent(check, "d_gate", args->d_gate, "without gate"));
+        COP_TRY(status, cop_check_absent(check, "d_gate", args->d_gate, "without gate"));
     }
-    COP_TRY(status, check_matrix(check, "d_up", args->d_up, n, cols, ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "d_up", args->d_up, n, cols, COP_CHECK_ACTIVATION));
 
 done:
     return status;
 }
 
-static cop_status check_embedding_forward(const checker *check,
+static cop_status check_embedding_forward(const cop_checker *check,
                                           const cop_embedding_forward_args *args)
 {
     cop_status status = COP_OK;
-    COP_TRY(status, check_matrix(check, "table", args->table, args->table.rows, args->table.cols,
-                                 ACTIVATION));
-    COP_TRY(status, check_matrix(check, "y", args->y, args->y.rows, args->table.cols, ACTIVATION));
-    COP_TRY(status, check_ids(check, "ids", args->ids, args->y.rows, 0, args->table.rows));
+    COP_TRY(status, cop_check_matrix(check, "table", args->table, args->table.rows,
+                                     args->table.cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "y", args->y, args->y.rows, args->table.cols,
+                                     COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_ids(check, "ids", args->ids, args->y.rows, 0, args->table.rows));
 
 done:
     return status;
 }
 
-static cop_status check_embedding_backward(const checker *check,
+static cop_status check_embedding_backward(const cop_checker *check,
                                            const cop_embedding_backward_args *args)
 {
     cop_status status = COP_OK;
-    COP_TRY(status, check_matrix(check, "d_table", args->d_table, args->d_table.rows,
-                                 args->d_table.cols, PARAMETER));
-    COP_TRY(status,
-            check_matrix(check, "d_y", args->d_y, args->d_y.rows, args->d_table.cols, ACTIVATION));
-    COP_TRY(status, check_ids(check, "ids", args->ids, args->d_y.rows, 0, args->d_table.rows));
+    COP_TRY(status, cop_check_matrix(check, "d_table", args->d_table, args->d_table.rows,
+                                     args->d_table.cols, COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_matrix(check, "d_y", args->d_y, args->d_y.rows, args->d_table.cols,
+                                     COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_ids(check, "ids", args->ids, args->d_y.rows, 0, args->d_table.rows));
 
 done:
     return status;
 }
 
-static cop_status check_vector_pair(const checker *check, cop_matrix x, const char *name,
+static cop_status check_vector_pair(const cop_checker *check, cop_matrix x, const char *name,
                                     cop_matrix vector)
 {
     cop_status status = COP_OK;
-    COP_TRY(status, check_matrix(check, "x", x, x.rows, x.cols, ACTIVATION));
-    COP_TRY(status, check_matrix(check, name, vector, 1, x.cols, PARAMETER));
+    COP_TRY(status, cop_check_matrix(check, "x", x, x.rows, x.cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, name, vector, 1, x.cols, COP_CHECK_PARAMETER));
 
 done:
     return status;
 }
 
-static cop_status check_pair(const checker *check, cop_matrix x, cop_matrix y)
+static cop_status check_pair(const cop_checker *check, cop_matrix x, cop_matrix y)
 {
     cop_status status = COP_OK;
-    COP_TRY(status, check_matrix(check, "x", x, x.rows, x.cols, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "y", y, x.rows, x.cols, ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "x", x, x.rows, x.cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "y", y, x.rows, x.cols, COP_CHECK_ACTIVATION));
 
 done:
     return status;
 }
 
-static cop_status check_gather(const checker *check, const cop_gather_args *args)
+static cop_status check_gather(const cop_checker *check, const cop_gather_args *args)
 {
     cop_status status = COP_OK;
     const cop_matrix x = args->x;
     const cop_matrix y = args->y;
-    COP_TRY(status, check_matrix(check, "x", x, x.rows, x.cols, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "y", y, y.rows, y.cols, ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "x", x, x.rows, x.cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "y", y, y.rows, y.cols, COP_CHECK_ACTIVATION));
     if (args->row_index != NULL) {
-        COP_TRY(status, check_ids(check, "row_index", args->row_index, y.rows, 0, x.rows));
+        COP_TRY(status, cop_check_ids(check, "row_index", args->row_index, y.rows, 0, x.rows));
     } else if (check->stage == COP_CHECK_CALL && y.rows > x.rows) {
         return COP_FAIL(check->err, COP_ERR_SHAPE, "gather: rows of y are %lld (allowed: 0..%lld)",
                         (long long)y.rows, (long long)x.rows);
     }
     if (args->col_index != NULL) {
-        COP_TRY(status, check_ids(check, "col_index", args->col_index, y.cols, 0, x.cols));
+        COP_TRY(status, cop_check_ids(check, "col_index", args->col_index, y.cols, 0, x.cols));
     } else if (check->stage == COP_CHECK_CALL && y.cols > x.cols) {
         return COP_FAIL(check->err, COP_ERR_SHAPE,
                         "gather: columns of y are %lld (allowed: 0..%lld)", (long long)y.cols,
@@ -416,37 +286,39 @@ done:
     return status;
 }
 
-static cop_status check_head_outputs(const checker *check, const cop_head_loss_args *args,
+static cop_status check_head_outputs(const cop_checker *check, const cop_head_loss_args *args,
                                      bool has_teacher)
 {
     cop_status status = COP_OK;
     const int64_t n = args->hidden.rows;
-    COP_TRY(status, check_optional(check, "cross_entropy", args->cross_entropy, 1, n, PARAMETER));
-    COP_TRY(status, check_optional(check, "kl", args->kl, 1, n, PARAMETER));
-    COP_TRY(status, check_optional(check, "agree", args->agree, 1, n, PARAMETER));
-    COP_TRY(status, check_optional(check, "teacher_cross_entropy", args->teacher_cross_entropy, 1,
-                                   n, PARAMETER));
+    COP_TRY(status, cop_check_optional(check, "cross_entropy", args->cross_entropy, 1, n,
+                                       COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_optional(check, "kl", args->kl, 1, n, COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_optional(check, "agree", args->agree, 1, n, COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_optional(check, "teacher_cross_entropy", args->teacher_cross_entropy,
+                                       1, n, COP_CHECK_PARAMETER));
     if (!has_teacher) {
-        COP_TRY(status, check_absent(check, "kl", args->kl, "without teacher_hidden"));
-        COP_TRY(status, check_absent(check, "teacher_cross_entropy", args->teacher_cross_entropy,
-                                     "without teacher_hidden"));
+        COP_TRY(status, cop_check_absent(check, "kl", args->kl, "without teacher_hidden"));
+        COP_TRY(status, cop_check_absent(check, "teacher_cross_entropy",
+                                         args->teacher_cross_entropy, "without teacher_hidden"));
     }
-    COP_TRY(status,
-            check_optional(check, "d_hidden", args->d_hidden, n, args->hidden.cols, ACTIVATION));
-    COP_TRY(status, check_optional(check, "d_head", args->d_head, args->head.rows, args->head.cols,
-                                   PARAMETER));
-    if (is_present(check, args->d_head) && !is_present(check, args->d_hidden) && n > 0) {
+    COP_TRY(status, cop_check_optional(check, "d_hidden", args->d_hidden, n, args->hidden.cols,
+                                       COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_optional(check, "d_head", args->d_head, args->head.rows,
+                                       args->head.cols, COP_CHECK_PARAMETER));
+    if (cop_check_is_present(check, args->d_head) && !cop_check_is_present(check, args->d_hidden) &&
+        n > 0) {
         return COP_FAIL(check->err, COP_ERR_SHAPE,
                         "head_loss: d_head is present (allowed: absent without d_hidden)");
     }
     if (check->stage == COP_CHECK_CALL && args->targets == NULL) {
         COP_TRY(status,
-                check_absent(check, "cross_entropy", args->cross_entropy, "without targets"));
-        COP_TRY(status, check_absent(check, "teacher_cross_entropy", args->teacher_cross_entropy,
-                                     "without targets"));
+                cop_check_absent(check, "cross_entropy", args->cross_entropy, "without targets"));
+        COP_TRY(status, cop_check_absent(check, "teacher_cross_entropy",
+                                         args->teacher_cross_entropy, "without targets"));
         if (!has_teacher) {
-            COP_TRY(status, check_absent(check, "agree", args->agree,
-                                         "without targets and teacher_hidden"));
+            COP_TRY(status, cop_check_absent(check, "agree", args->agree,
+                                             "without targets and teacher_hidden"));
         }
     }
 
@@ -454,21 +326,23 @@ done:
     return status;
 }
 
-static cop_status check_head_loss(const checker *check, const cop_head_loss_args *args)
+static cop_status check_head_loss(const cop_checker *check, const cop_head_loss_args *args)
 {
     cop_status status = COP_OK;
     const int64_t n = args->hidden.rows;
     const int64_t vocab = args->head.rows;
-    const bool has_teacher = is_present(check, args->teacher_hidden);
-    COP_TRY(status, check_matrix(check, "hidden", args->hidden, n, args->hidden.cols, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "head", args->head, vocab, args->hidden.cols, ACTIVATION));
-    COP_TRY(status, check_i64(check, "rows of head", vocab, 1));
+    const bool has_teacher = cop_check_is_present(check, args->teacher_hidden);
+    COP_TRY(status, cop_check_matrix(check, "hidden", args->hidden, n, args->hidden.cols,
+                                     COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "head", args->head, vocab, args->hidden.cols,
+                                     COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_i64(check, "rows of head", vocab, 1));
     if (has_teacher) {
         const int64_t cols = args->teacher_hidden.cols;
-        COP_TRY(status,
-                check_matrix(check, "teacher_hidden", args->teacher_hidden, n, cols, ACTIVATION));
-        COP_TRY(status,
-                check_matrix(check, "teacher_head", args->teacher_head, vocab, cols, ACTIVATION));
+        COP_TRY(status, cop_check_matrix(check, "teacher_hidden", args->teacher_hidden, n, cols,
+                                         COP_CHECK_ACTIVATION));
+        COP_TRY(status, cop_check_matrix(check, "teacher_head", args->teacher_head, vocab, cols,
+                                         COP_CHECK_ACTIVATION));
     } else if (args->kl_weight != 0.0F && n > 0) {
         return COP_FAIL(check->err, COP_ERR_SHAPE,
                         "head_loss: kl_weight is %g (allowed: 0 without teacher_hidden)",
@@ -497,7 +371,7 @@ static cop_status check_head_loss(const checker *check, const cop_head_loss_args
                         (double)args->ce_weight);
     }
     if (args->targets != NULL) {
-        COP_TRY(status, check_ids(check, "targets", args->targets, n, INT32_MIN, vocab));
+        COP_TRY(status, cop_check_ids(check, "targets", args->targets, n, INT32_MIN, vocab));
     }
     COP_TRY(status, check_head_outputs(check, args, has_teacher));
 
@@ -505,69 +379,77 @@ done:
     return status;
 }
 
-static cop_status check_state_loss(const checker *check, const cop_state_loss_args *args)
+static cop_status check_state_loss(const cop_checker *check, const cop_state_loss_args *args)
 {
     cop_status status = COP_OK;
     const int64_t n = args->student.rows;
     const int64_t cols = args->student.cols;
-    COP_TRY(status, check_kind(check, (int)args->kind, COP_STATE_LOSS_COSINE + 1));
-    COP_TRY(status, check_matrix(check, "student", args->student, n, cols, ACTIVATION));
-    COP_TRY(status, check_i64(check, "columns of student", cols, 1));
-    COP_TRY(status, check_matrix(check, "teacher", args->teacher, n, cols, ACTIVATION));
+    COP_TRY(status, cop_check_kind(check, (int)args->kind, COP_STATE_LOSS_COSINE + 1));
+    COP_TRY(status,
+            cop_check_matrix(check, "student", args->student, n, cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_i64(check, "columns of student", cols, 1));
+    COP_TRY(status,
+            cop_check_matrix(check, "teacher", args->teacher, n, cols, COP_CHECK_ACTIVATION));
     if (n > 0) {
-        COP_TRY(status, check_matrix(check, "loss", args->loss, 1, n, PARAMETER));
+        COP_TRY(status, cop_check_matrix(check, "loss", args->loss, 1, n, COP_CHECK_PARAMETER));
     }
-    COP_TRY(status, check_optional(check, "d_student", args->d_student, n, cols, ACTIVATION));
+    COP_TRY(status,
+            cop_check_optional(check, "d_student", args->d_student, n, cols, COP_CHECK_ACTIVATION));
 
 done:
     return status;
 }
 
-static cop_status check_adamw(const checker *check, const cop_adamw_args *args)
+static cop_status check_adamw(const cop_checker *check, const cop_adamw_args *args)
 {
     cop_status status = COP_OK;
     const int64_t rows = args->parameter.rows;
     const int64_t cols = args->parameter.cols;
-    COP_TRY(status, check_matrix(check, "parameter", args->parameter, rows, cols, PARAMETER));
-    COP_TRY(status, check_optional(check, "working", args->working, rows, cols, ACTIVATION));
-    COP_TRY(status, check_matrix(check, "gradient", args->gradient, rows, cols, PARAMETER));
-    COP_TRY(status, check_matrix(check, "m", args->m, rows, cols, PARAMETER));
-    COP_TRY(status, check_matrix(check, "v", args->v, rows, cols, PARAMETER));
-    COP_TRY(status, check_i64(check, "step", args->step, 1));
+    COP_TRY(status,
+            cop_check_matrix(check, "parameter", args->parameter, rows, cols, COP_CHECK_PARAMETER));
+    COP_TRY(status,
+            cop_check_optional(check, "working", args->working, rows, cols, COP_CHECK_ACTIVATION));
+    COP_TRY(status,
+            cop_check_matrix(check, "gradient", args->gradient, rows, cols, COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_matrix(check, "m", args->m, rows, cols, COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_matrix(check, "v", args->v, rows, cols, COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_i64(check, "step", args->step, 1));
 
 done:
     return status;
 }
 
-static cop_status check_moments(const checker *check, const cop_sequence_moments_args *args)
+static cop_status check_moments(const cop_checker *check, const cop_sequence_moments_args *args)
 {
     cop_status status = COP_OK;
-    COP_TRY(status, check_i64(check, "sequence", args->sequence, 1));
-    COP_TRY(status, check_i64(check, "group", args->group, 1));
-    COP_TRY(status, check_matrix(check, "x", args->x, args->x.rows, args->x.cols, ACTIVATION));
-    COP_TRY(status, check_multiple(check, "rows of x", args->x.rows, args->sequence));
-    COP_TRY(status, check_multiple(check, "columns of x", args->x.cols, args->group));
-    COP_TRY(status, check_pointer(check, "out", args->out));
+    COP_TRY(status, cop_check_i64(check, "sequence", args->sequence, 1));
+    COP_TRY(status, cop_check_i64(check, "group", args->group, 1));
+    COP_TRY(status, cop_check_matrix(check, "x", args->x, args->x.rows, args->x.cols,
+                                     COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_multiple(check, "rows of x", args->x.rows, args->sequence));
+    COP_TRY(status, cop_check_multiple(check, "columns of x", args->x.cols, args->group));
+    COP_TRY(status, cop_check_pointer(check, "out", args->out));
 
 done:
     return status;
 }
 
-static cop_status check_sum_squares(const checker *check, const cop_sum_squares_args *args)
+static cop_status check_sum_squares(const cop_checker *check, const cop_sum_squares_args *args)
 {
     cop_status status = COP_OK;
-    COP_TRY(status, check_matrix(check, "x", args->x, args->x.rows, args->x.cols, ACTIVATION));
-    COP_TRY(status, check_pointer(check, "sum", args->sum));
+    COP_TRY(status, cop_check_matrix(check, "x", args->x, args->x.rows, args->x.cols,
+                                     COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_pointer(check, "sum", args->sum));
 
 done:
     return status;
 }
 
-static cop_status check_row_cosine(const checker *check, const cop_row_cosine_args *args)
+static cop_status check_row_cosine(const cop_checker *check, const cop_row_cosine_args *args)
 {
     cop_status status = COP_OK;
     COP_TRY(status, check_pair(check, args->x, args->y));
-    COP_TRY(status, check_pointer(check, "sum", args->sum));
+    COP_TRY(status, cop_check_pointer(check, "sum", args->sum));
 
 done:
     return status;
@@ -576,7 +458,7 @@ done:
 cop_status cop_check_op(cop_op op, const void *args, cop_check_types types, cop_check_stage stage,
                         cop_error *err)
 {
-    const checker check = {.op = cop_op_name(op), .types = types, .stage = stage, .err = err};
+    const cop_checker check = {.op = cop_op_name(op), .types = types, .stage = stage, .err = err};
     switch (op) {
     case COP_OP_MATMUL: return check_matmul(&check, args);
     case COP_OP_NORM_FORWARD: return check_norm_forward(&check, args);

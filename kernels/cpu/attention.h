@@ -17,6 +17,7 @@ uint64_t cop_attention_backward_bytes(const cop_attention_backward_args *args);
 uint64_t cop_attention_forward_slot(int64_t sequence, int64_t head_dim);
 uint64_t cop_attention_backward_slot(int64_t sequence, int64_t head_dim);
 int cop_attention_slots(int64_t tasks);
+int cop_attention_threads(int slots); // of a region that has that many areas
 
 // Tiles of the f32 implementation.
 enum { COP_ATTENTION_QUERIES = 64, COP_ATTENTION_KEYS = 256 };
@@ -41,11 +42,12 @@ static inline int64_t cop_attention_up(int64_t count, int64_t unit)
     return (count + unit - 1) / unit * unit;
 }
 
-// The next `bytes` of a scratch area, in whole cache lines.
-static inline void *cop_attention_carve(char **at, int64_t bytes)
+// The next [rows, cols] of a scratch area, in whole cache lines.
+static inline void *cop_attention_carve(char **at, int64_t rows, int64_t cols,
+                                        int64_t element_bytes)
 {
     void *part = *at;
-    *at += cop_attention_up(bytes, 64);
+    *at += cop_attention_up(rows * cols * element_bytes, 64);
     return part;
 }
 

@@ -1,165 +1,14 @@
 // Attention with bf16 tiles and the AVX512_BF16 instructions: see kernels/cpu/attention.h.
-//
-// A product c = a b runs over pairs of the inner dimension: one instruction multiplies two bf16
-// pairs per lane and adds both to an f32 lane. The right operand is packed so that a pair's two
-// elements are neighbours: [panel][pair][column][2]. The left operand is read as 32-bit pairs at
-// any two strides, which serves a matrix and its transpose alike.
-// All sizes are padded with zeros to the tiles of attention.h, so that no product has a tail but
-// in the columns of a head.
+// The products and the packing of their operands are in kernels/cpu/attention_bf16_tile.h.
 
-#include <immintrin.h>
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
 #include "base/dtype.h"
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/attention_bf16_tile.h"
 #include "kernels/cpu/fast_math.h"
-
-enum { TILE = COP_ATTENTION_TILE, PANEL = COP_ATTENTION_PANEL, LANES = 16 };
-
-// Strides of the left operand, in bf16 elements.
-typedef struct left {
-    const uint16_t *data;
-    int64_t row;
-    int64_t pair;
-} left;
-
-// c[rows, 16 * vectors] = a b, or added to c. `b` is one panel of `columns` columns.
-static inline __attribute__((always_inline)) void
-tile_product(const int rows, const int vectors, int64_t pairs, left a, const uint16_t *b,
-             int64_t columns, float *c, int64_t c_stride, bool is_added)
-{
-    __m512 sum[8][4];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            sum[r][v] =
-                is_added ? _mm512_loadu_ps(c + r * c_stride + v * LANES) : _mm512_setzero_ps();
-        }
-    }
-    for (int64_t k = 0; k < pairs; k++) {
-        __m512i right[4];
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            right[v] = _mm512_loadu_si512(b + (k * columns + v * LANES) * 2);
-        }
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            int32_t pair;
-            memcpy(&pair, a.data + r * a.row + k * a.pair, sizeof pair);
-            const __m512i wide = _mm512_set1_epi32(pair);
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) {
-                sum[r][v] = _mm512_dpbf16_ps(sum[r][v], (__m512bh)wide, (__m512bh)right[v]);
-            }
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) {
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            _mm512_storeu_ps(c + r * c_stride + v * LANES, sum[r][v]);
-        }
-    }
-}
-
-// Columns are keys: panels of TILE columns, `pairs` pairs each. rows and keys are multiples of
-// TILE.
-static void multiply_keys(int64_t rows, int64_t keys, int64_t pairs, left a, const uint16_t *b,
-                          float *c, int64_t c_stride)
-{
-    for (int64_t n = 0; n < keys; n += TILE) {
-        const uint16_t *panel = b + n * pairs * 2;
-        for (int64_t m = 0; m < rows; m += 8) {
-            const left part = {.data = a.data + m * a.row, .row = a.row, .pair = a.pair};
-            tile_product(8, 3, pairs, part, panel, TILE, c + m * c_stride + n, c_stride, false);
-        }
-    }
-}
-
-static void multiply_panel(int64_t rows, int64_t vectors, int64_t pairs, left a, const uint16_t *b,
-                           float *c, int64_t c_stride)
-{
-    for (int64_t m = 0; m < rows; m += 6) {
-        const left part = {.data = a.data + m * a.row, .row = a.row, .pair = a.pair};
-        float *to = c + m * c_stride;
-        switch (vectors) {
-        case 4: tile_product(6, 4, pairs, part, b, PANEL, to, c_stride, true); break;
-        case 3: tile_product(6, 3, pairs, part, b, PANEL, to, c_stride, true); break;
-        case 2: tile_product(6, 2, pairs, part, b, PANEL, to, c_stride, true); break;
-        default: tile_product(6, 1, pairs, part, b, PANEL, to, c_stride, true); break;
-        }
-    }
-}
-
-// c += a b; columns are those of a head: panels of PANEL columns, `panel_pairs` pairs each, of which
-// `pairs` are used.
-static void multiply_head(int64_t rows, int64_t dim, int64_t pairs, left a, const uint16_t *b,
-                          int64_t panel_pairs, float *c, int64_t c_stride)
-{
-    for (int64_t n = 0; n < dim; n += PANEL) {
-        const int64_t left_over = cop_attention_up(dim - n, LANES) / LANES;
-        multiply_panel(rows, left_over < 4 ? left_over : 4, pairs, a, b + n * panel_pairs * 2,
-                       c + n, c_stride);
-    }
-}
-
-static inline const uint16_t *row_of(cop_matrix m, int64_t r, int64_t c)
-{
-    return (const uint16_t *)m.data + r * m.stride + c;
-}
-
-// Rows as they are, padded: [TILE, stride].
-static void pack_rows(uint16_t *to, int64_t stride, cop_matrix m, int64_t r, int64_t rows,
-                      int64_t c, int64_t dim)
-{
-    memset(to, 0, (size_t)(TILE * stride) * sizeof *to);
-    for (int64_t i = 0; i < rows; i++) {
-        memcpy(to + i * stride, row_of(m, r + i, c), (size_t)dim * sizeof *to);
-    }
-}
-
-// Rows become columns: [rows / TILE][pairs of dim][TILE][2].
-static void pack_transposed(uint16_t *to, cop_matrix m, int64_t r, int64_t rows, int64_t c,
-                            int64_t dim)
-{
-    const int64_t pairs = (dim + 1) / 2;
-    memset(to, 0, (size_t)(cop_attention_up(rows, TILE) * pairs * 2) * sizeof *to);
-    for (int64_t i = 0; i < rows; i++) {
-        const uint16_t *from = row_of(m, r + i, c);
-        uint16_t *panel = to + (i / TILE * TILE * pairs + i % TILE) * 2;
-        for (int64_t k = 0; k < dim / 2; k++) {
-            memcpy(panel + k * TILE * 2, from + 2 * k, 2 * sizeof *to);
-        }
-        if (dim % 2 != 0) {
-            panel[(pairs - 1) * TILE * 2] = from[dim - 1];
-        }
-    }
-}
-
-// Pairs of rows: [dim / PANEL][row_pairs][PANEL][2].
-static void pack_pairs(uint16_t *to, int64_t row_pairs, cop_matrix m, int64_t r, int64_t rows,
-                       int64_t c, int64_t dim)
-{
-    static const uint16_t zeros[PANEL];
-    memset(to, 0, (size_t)(cop_attention_up(dim, PANEL) * row_pairs * 2) * sizeof *to);
-    for (int64_t n = 0; n < dim; n += PANEL) {
-        const int64_t columns = dim - n < PANEL ? dim - n : PANEL;
-        uint16_t *panel = to + n * row_pairs * 2;
-        for (int64_t i = 0; i < rows; i += 2) {
-            const uint16_t *even = row_of(m, r + i, c + n);
-            const uint16_t *odd = i + 1 < rows ? row_of(m, r + i + 1, c + n) : zeros;
-            uint16_t *pair = panel + i * PANEL;
-#pragma omp simd
-            for (int64_t j = 0; j < columns; j++) {
-                pair[2 * j] = even[j];
-                pair[2 * j + 1] = odd[j];
-            }
-        }
-    }
-}
 
 static inline uint32_t bits_of(float x)
 {
@@ -224,14 +73,14 @@ static forward_area forward_area_at(char *at, int64_t sequence, int64_t dim)
     const int64_t rows = cop_attention_up(sequence, TILE);
     const int64_t width = cop_attention_up(dim, PANEL);
     forward_area area;
-    area.k = cop_attention_carve(&at, rows * width * 2);
-    area.v = cop_attention_carve(&at, rows * width * 2);
-    area.q = cop_attention_carve(&at, TILE * width * 2);
-    area.p = cop_attention_carve(&at, TILE * KEYS * 2);
-    area.score = cop_attention_carve(&at, TILE * KEYS * 4);
-    area.o = cop_attention_carve(&at, TILE * width * 4);
-    area.max = cop_attention_carve(&at, TILE * 4);
-    area.sum = cop_attention_carve(&at, TILE * 4);
+    area.k = cop_attention_carve(&at, rows, width, 2);
+    area.v = cop_attention_carve(&at, rows, width, 2);
+    area.q = cop_attention_carve(&at, TILE, width, 2);
+    area.p = cop_attention_carve(&at, TILE, KEYS, 2);
+    area.score = cop_attention_carve(&at, TILE, KEYS, 4);
+    area.o = cop_attention_carve(&at, TILE, width, 4);
+    area.max = cop_attention_carve(&at, 1, TILE, 4);
+    area.sum = cop_attention_carve(&at, 1, TILE, 4);
     return area;
 }
 
@@ -273,7 +122,7 @@ static void forward_tile(const cop_attention_forward_args *args, const forward_a
     const left p = {.data = area->p, .row = KEYS, .pair = 2};
     pack_rows(area->q, width, args->q, row, rows, h * dim, dim);
     memset(area->o, 0, (size_t)(TILE * width) * sizeof(float));
-    memset(area->p, 0, (size_t)(TILE * KEYS) * sizeof *area->p);
+    memset(area->p, 0, (size_t)TILE * KEYS * sizeof *area->p);
     for (int64_t i = 0; i < rows; i++) {
         area->max[i] = -INFINITY;
         area->sum[i] = 0.0F;
@@ -315,11 +164,10 @@ void cop_attention_bf16_forward(const cop_attention_forward_args *args)
     const int64_t per_task = args->batch * args->kv_heads >= 2 * slots ? per_group : 1;
     const int64_t tasks = args->batch * args->heads / per_task;
     const uint64_t slot_bytes = cop_attention_forward_slot(args->sequence, dim);
-    const int threads = omp_get_max_threads() < slots ? omp_get_max_threads() : slots;
     if (tasks == 0) {
         return;
     }
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
+#pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(slots))
     for (int64_t task = 0; task < tasks; task++) {
         char *scratch = (char *)args->scratch + (uint64_t)omp_get_thread_num() * slot_bytes;
         const forward_area area = forward_area_at(scratch, args->sequence, dim);
@@ -366,23 +214,23 @@ static backward_area backward_area_at(char *at, int64_t sequence, int64_t dim)
     const int64_t rows = cop_attention_up(sequence, TILE);
     const int64_t width = cop_attention_up(dim, PANEL);
     backward_area area;
-    area.k = cop_attention_carve(&at, rows * width * 2);
-    area.v = cop_attention_carve(&at, rows * width * 2);
-    area.k_pairs = cop_attention_carve(&at, rows * width * 2);
-    area.d_k = cop_attention_carve(&at, rows * width * 4);
-    area.d_v = cop_attention_carve(&at, rows * width * 4);
-    area.q = cop_attention_carve(&at, TILE * width * 2);
-    area.d_o = cop_attention_carve(&at, TILE * width * 2);
-    area.q_pairs = cop_attention_carve(&at, TILE * width * 2);
-    area.d_o_pairs = cop_attention_carve(&at, TILE * width * 2);
-    area.d_q = cop_attention_carve(&at, TILE * width * 4);
-    area.score = cop_attention_carve(&at, TILE * KEYS_BACK * 4);
-    area.d_p = cop_attention_carve(&at, TILE * KEYS_BACK * 4);
-    area.p_pairs = cop_attention_carve(&at, TILE * KEYS_BACK * 2);
-    area.d_s_pairs = cop_attention_carve(&at, TILE * KEYS_BACK * 2);
-    area.d_s = cop_attention_carve(&at, TILE * KEYS_BACK * 2);
-    area.lse = cop_attention_carve(&at, TILE * 4);
-    area.delta = cop_attention_carve(&at, TILE * 4);
+    area.k = cop_attention_carve(&at, rows, width, 2);
+    area.v = cop_attention_carve(&at, rows, width, 2);
+    area.k_pairs = cop_attention_carve(&at, rows, width, 2);
+    area.d_k = cop_attention_carve(&at, rows, width, 4);
+    area.d_v = cop_attention_carve(&at, rows, width, 4);
+    area.q = cop_attention_carve(&at, TILE, width, 2);
+    area.d_o = cop_attention_carve(&at, TILE, width, 2);
+    area.q_pairs = cop_attention_carve(&at, TILE, width, 2);
+    area.d_o_pairs = cop_attention_carve(&at, TILE, width, 2);
+    area.d_q = cop_attention_carve(&at, TILE, width, 4);
+    area.score = cop_attention_carve(&at, TILE, KEYS_BACK, 4);
+    area.d_p = cop_attention_carve(&at, TILE, KEYS_BACK, 4);
+    area.p_pairs = cop_attention_carve(&at, TILE, KEYS_BACK, 2);
+    area.d_s_pairs = cop_attention_carve(&at, TILE, KEYS_BACK, 2);
+    area.d_s = cop_attention_carve(&at, TILE, KEYS_BACK, 2);
+    area.lse = cop_attention_carve(&at, 1, TILE, 4);
+    area.delta = cop_attention_carve(&at, 1, TILE, 4);
     return area;
 }
 
@@ -413,8 +261,8 @@ static void backward_rows(const backward_area *area, int64_t i, const int64_t li
         const uint32_t x1 = rounded(p1 * (d1[j] - delta1) * scale);
         const uint32_t p = (rounded(p0) >> 16) | (rounded(p1) & 0xffff0000U);
         const uint32_t x = (x0 >> 16) | (x1 & 0xffff0000U);
-        memcpy(p_pairs + 2 * j, &p, sizeof p);
-        memcpy(d_s_pairs + 2 * j, &x, sizeof x);
+        memcpy(p_pairs + (ptrdiff_t)2 * j, &p, sizeof p);
+        memcpy(d_s_pairs + (ptrdiff_t)2 * j, &x, sizeof x);
         d_s0[j] = (uint16_t)(x0 >> 16);
         d_s1[j] = (uint16_t)(x1 >> 16);
     }
@@ -459,8 +307,8 @@ static void backward_tile(const cop_attention_backward_args *args, const backwar
     const left q = {.data = area->q, .row = width, .pair = 2};
     const left d_o = {.data = area->d_o, .row = width, .pair = 2};
     const left d_s = {.data = area->d_s, .row = KEYS_BACK, .pair = 2};
-    const left p_turned = {.data = area->p_pairs, .row = 2, .pair = 2 * KEYS_BACK};
-    const left d_s_turned = {.data = area->d_s_pairs, .row = 2, .pair = 2 * KEYS_BACK};
+    const left p_turned = {.data = area->p_pairs, .row = 2, .pair = (int64_t)2 * KEYS_BACK};
+    const left d_s_turned = {.data = area->d_s_pairs, .row = 2, .pair = (int64_t)2 * KEYS_BACK};
     backward_load(args, area, b, h, first, rows);
     for (int64_t s = 0; s < first + TILE; s += KEYS_BACK) {
         const int64_t n = min_i64(KEYS_BACK, first + TILE - s);
@@ -502,11 +350,10 @@ void cop_attention_bf16_backward(const cop_attention_backward_args *args)
     const int64_t tasks = args->batch * args->kv_heads;
     const int slots = cop_attention_slots(tasks);
     const uint64_t slot_bytes = cop_attention_backward_slot(sequence, dim);
-    const int threads = omp_get_max_threads() < slots ? omp_get_max_threads() : slots;
     if (tasks == 0) {
         return;
     }
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
+#pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(slots))
     for (int64_t task = 0; task < tasks; task++) {
         char *scratch = (char *)args->scratch + (uint64_t)omp_get_thread_num() * slot_bytes;
         const backward_area area = backward_area_at(scratch, sequence, dim);

@@ -1,14 +1,14 @@
 #include "kernels/cpu/fast_math.h"
 #include "kernels/cpu/fast_row.h"
 
-static const float SQRT_2_OVER_PI = 0.797884561F;
-static const float INV_SQRT_2PI = 0.398942280F;
-static const float GELU_CUBIC = 0.044715F;
+static const float sqrt_2_over_pi = 0.797884561F;
+static const float inv_sqrt_2pi = 0.398942280F;
+static const float gelu_cubic = 0.044715F;
 
 // 0.5 (1 + tanh(u)) = sigmoid(2u), without the cancellation of 1 + tanh near -1.
 static inline float gelu_tanh_gate(float x)
 {
-    return cop_fast_sigmoid(2.0F * SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x));
+    return cop_fast_sigmoid(2.0F * sqrt_2_over_pi * (x + gelu_cubic * x * x * x));
 }
 
 static inline float activate(cop_activation kind, float x)
@@ -39,12 +39,12 @@ static inline float slope(cop_activation kind, float x, float *value)
     case COP_ACTIVATION_GELU: {
         const float cdf = cop_fast_normal_cdf(x);
         *value = x * cdf;
-        return cdf + x * INV_SQRT_2PI * cop_fast_exp(-0.5F * x * x);
+        return cdf + x * inv_sqrt_2pi * cop_fast_exp(-0.5F * x * x);
     }
     case COP_ACTIVATION_GELU_TANH: {
         const float s = gelu_tanh_gate(x);
         *value = x * s;
-        return s + x * 2.0F * s * (1.0F - s) * SQRT_2_OVER_PI * (1.0F + 3.0F * GELU_CUBIC * x * x);
+        return s + x * 2.0F * s * (1.0F - s) * sqrt_2_over_pi * (1.0F + 3.0F * gelu_cubic * x * x);
     }
     }
     *value = 0.0F;

@@ -106,13 +106,13 @@ static forward_area forward_area_at(char *at, int64_t sequence, int64_t dim)
 {
     const int64_t f = (int64_t)sizeof(float);
     forward_area area;
-    area.k = cop_attention_carve(&at, sequence * dim * f);
-    area.v = cop_attention_carve(&at, sequence * dim * f);
-    area.q = cop_attention_carve(&at, QUERIES * dim * f);
-    area.o = cop_attention_carve(&at, QUERIES * dim * f);
-    area.score = cop_attention_carve(&at, QUERIES * KEYS * f);
-    area.max = cop_attention_carve(&at, QUERIES * f);
-    area.sum = cop_attention_carve(&at, QUERIES * f);
+    area.k = cop_attention_carve(&at, sequence, dim, f);
+    area.v = cop_attention_carve(&at, sequence, dim, f);
+    area.q = cop_attention_carve(&at, QUERIES, dim, f);
+    area.o = cop_attention_carve(&at, QUERIES, dim, f);
+    area.score = cop_attention_carve(&at, QUERIES, KEYS, f);
+    area.max = cop_attention_carve(&at, 1, QUERIES, f);
+    area.sum = cop_attention_carve(&at, 1, QUERIES, f);
     return area;
 }
 
@@ -161,11 +161,10 @@ void COP_FAST(attention_forward)(const cop_attention_forward_args *args)
     const uint64_t slot_bytes = cop_attention_forward_slot(args->sequence, args->head_dim);
     const int64_t dim = args->head_dim;
     const int64_t per_group = args->heads / args->kv_heads;
-    const int threads = omp_get_max_threads() < slots ? omp_get_max_threads() : slots;
     if (tasks == 0) {
         return;
     }
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
+#pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(slots))
     for (int64_t task = 0; task < tasks; task++) {
         char *scratch = (char *)args->scratch + (uint64_t)omp_get_thread_num() * slot_bytes;
         const forward_area area = forward_area_at(scratch, args->sequence, dim);
@@ -198,16 +197,16 @@ static backward_area backward_area_at(char *at, int64_t sequence, int64_t dim)
 {
     const int64_t f = (int64_t)sizeof(float);
     backward_area area;
-    area.k = cop_attention_carve(&at, sequence * dim * f);
-    area.v = cop_attention_carve(&at, sequence * dim * f);
-    area.d_k = cop_attention_carve(&at, sequence * dim * f);
-    area.d_v = cop_attention_carve(&at, sequence * dim * f);
-    area.q = cop_attention_carve(&at, QUERIES * dim * f);
-    area.d_o = cop_attention_carve(&at, QUERIES * dim * f);
-    area.d_q = cop_attention_carve(&at, QUERIES * dim * f);
-    area.p = cop_attention_carve(&at, QUERIES * KEYS * f);
-    area.d_p = cop_attention_carve(&at, QUERIES * KEYS * f);
-    area.delta = cop_attention_carve(&at, QUERIES * f);
+    area.k = cop_attention_carve(&at, sequence, dim, f);
+    area.v = cop_attention_carve(&at, sequence, dim, f);
+    area.d_k = cop_attention_carve(&at, sequence, dim, f);
+    area.d_v = cop_attention_carve(&at, sequence, dim, f);
+    area.q = cop_attention_carve(&at, QUERIES, dim, f);
+    area.d_o = cop_attention_carve(&at, QUERIES, dim, f);
+    area.d_q = cop_attention_carve(&at, QUERIES, dim, f);
+    area.p = cop_attention_carve(&at, QUERIES, KEYS, f);
+    area.d_p = cop_attention_carve(&at, QUERIES, KEYS, f);
+    area.delta = cop_attention_carve(&at, 1, QUERIES, f);
     return area;
 }
 
@@ -280,11 +279,10 @@ void COP_FAST(attention_backward)(const cop_attention_backward_args *args)
     const uint64_t slot_bytes = cop_attention_backward_slot(args->sequence, args->head_dim);
     const int64_t dim = args->head_dim;
     const int64_t per_group = args->heads / args->kv_heads;
-    const int threads = omp_get_max_threads() < slots ? omp_get_max_threads() : slots;
     if (tasks == 0) {
         return;
     }
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
+#pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(slots))
     for (int64_t task = 0; task < tasks; task++) {
         char *scratch = (char *)args->scratch + (uint64_t)omp_get_thread_num() * slot_bytes;
         const backward_area area = backward_area_at(scratch, args->sequence, dim);

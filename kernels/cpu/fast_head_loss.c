@@ -116,7 +116,7 @@ static void put_losses(const cop_head_loss_args *args, int64_t r, const row_stat
             target >= 0 ? log(state->z_sum) + (double)state->z_max.value - (double)z[target] : 0.0;
         ((float *)args->cross_entropy.data)[r] = (float)ce;
     }
-    if (cop_fast_is_present(args->teacher_cross_entropy)) {
+    if (u != NULL && cop_fast_is_present(args->teacher_cross_entropy)) {
         const double ce =
             target >= 0 ? log(state->u_sum) + (double)state->u_max.value - (double)u[target] : 0.0;
         ((float *)args->teacher_cross_entropy.data)[r] = (float)ce;

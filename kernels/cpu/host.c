@@ -106,7 +106,7 @@ static void host_destroy(cop_backend *backend)
     cop_free(backend);
 }
 
-static const cop_backend_type HOST_TYPE = {
+static const cop_backend_type host_type = {
     .name = "host",
     .info = host_info,
     .memory_alloc = host_memory_alloc,
@@ -133,7 +133,7 @@ cop_status cop_host_create(cop_backend **out, const cop_ops *ops, const char *na
                         name, sizeof *backend + sizeof *self);
     }
     *self = (host){.name = name, .has_bf16_matmul = has_bf16_matmul};
-    *backend = (cop_backend){.type = &HOST_TYPE, .ops = ops, .context = self};
+    *backend = (cop_backend){.type = &host_type, .ops = ops, .context = self};
     *out = backend;
     return COP_OK;
 }

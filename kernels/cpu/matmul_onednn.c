@@ -5,7 +5,6 @@
 #include <omp.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "kernels/cpu/matmul.h"
@@ -25,7 +24,7 @@ enum {
     CACHE_SLOTS = 256, // the shapes of a model's step are a few dozen
 };
 
-// What a primitive depends on. Compared as bytes: no padding.
+// What a primitive depends on.
 typedef struct shape_key {
     int64_t rows;
     int64_t cols;
@@ -35,10 +34,10 @@ typedef struct shape_key {
     int64_t c_stride;
     float alpha;
     float beta;
-    int32_t transpose_a;
-    int32_t transpose_b;
-    int32_t c_dtype;
-    int32_t threads;
+    bool transpose_a;
+    bool transpose_b;
+    cop_dtype c_dtype;
+    int threads;
 } shape_key;
 
 // A compiled product. Shared by the cache and the calls that run it, counted.
@@ -112,9 +111,17 @@ static shape_key key_of(const cop_matmul_args *args)
         .beta = args->beta,
         .transpose_a = args->transpose_a,
         .transpose_b = args->transpose_b,
-        .c_dtype = (int32_t)args->c.dtype,
+        .c_dtype = args->c.dtype,
         .threads = omp_get_max_threads(),
     };
+}
+
+static bool is_same(const shape_key *x, const shape_key *y)
+{
+    return x->rows == y->rows && x->cols == y->cols && x->depth == y->depth &&
+           x->a_stride == y->a_stride && x->b_stride == y->b_stride && x->c_stride == y->c_stride &&
+           x->alpha == y->alpha && x->beta == y->beta && x->transpose_a == y->transpose_a &&
+           x->transpose_b == y->transpose_b && x->c_dtype == y->c_dtype && x->threads == y->threads;
 }
 
 static memory_desc desc_create(int64_t rows, int64_t cols, int64_t row_stride, int64_t col_stride,
@@ -253,7 +260,7 @@ static product *product_take(const cop_matmul_args *args)
             oldest = i;
             break;
         }
-        if (memcmp(&each->key, &key, sizeof key) == 0) {
+        if (is_same(&each->key, &key)) {
             found = each;
         } else if (onednn.slots[oldest] != NULL && each->used_at < onednn.slots[oldest]->used_at) {
             oldest = i;

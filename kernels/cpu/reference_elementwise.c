@@ -2,19 +2,19 @@
 
 #include "kernels/cpu/reference.h"
 
-static const double SQRT_HALF = 0.70710678118654752440;
-static const double SQRT_2_OVER_PI = 0.79788456080286535588;
-static const double INV_SQRT_2PI = 0.39894228040143267794;
-static const double GELU_CUBIC = 0.044715;
+static const double sqrt_half = 0.70710678118654752440;
+static const double sqrt_2_over_pi = 0.79788456080286535588;
+static const double inv_sqrt_2pi = 0.39894228040143267794;
+static const double gelu_cubic = 0.044715;
 
 static double activate(cop_activation kind, double x)
 {
     switch (kind) {
     case COP_ACTIVATION_SILU: return x / (1.0 + exp(-x));
     case COP_ACTIVATION_RELU2: return x > 0.0 ? x * x : 0.0;
-    case COP_ACTIVATION_GELU: return 0.5 * x * (1.0 + erf(x * SQRT_HALF));
+    case COP_ACTIVATION_GELU: return 0.5 * x * (1.0 + erf(x * sqrt_half));
     case COP_ACTIVATION_GELU_TANH:
-        return 0.5 * x * (1.0 + tanh(SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x)));
+        return 0.5 * x * (1.0 + tanh(sqrt_2_over_pi * (x + gelu_cubic * x * x * x)));
     }
     return 0.0;
 }
@@ -28,10 +28,10 @@ static double activate_slope(cop_activation kind, double x)
     }
     case COP_ACTIVATION_RELU2: return x > 0.0 ? 2.0 * x : 0.0;
     case COP_ACTIVATION_GELU:
-        return 0.5 * (1.0 + erf(x * SQRT_HALF)) + x * INV_SQRT_2PI * exp(-0.5 * x * x);
+        return 0.5 * (1.0 + erf(x * sqrt_half)) + x * inv_sqrt_2pi * exp(-0.5 * x * x);
     case COP_ACTIVATION_GELU_TANH: {
-        const double t = tanh(SQRT_2_OVER_PI * (x + GELU_CUBIC * x * x * x));
-        const double inner = SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * x * x);
+        const double t = tanh(sqrt_2_over_pi * (x + gelu_cubic * x * x * x));
+        const double inner = sqrt_2_over_pi * (1.0 + 3.0 * gelu_cubic * x * x);
         return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner;
     }
     }

@@ -9,14 +9,14 @@
 #include "kernels/cpu/simd.h"
 #include "tests/kernels/cases.h"
 
-static const char *const SIMD_NAMES[COP_SIMD_COUNT] = {"baseline", "avx2", "avx512", "avx512_bf16"};
+static const char *const simd_names[COP_SIMD_COUNT] = {"baseline", "avx2", "avx512", "avx512_bf16"};
 
 // Element types of the activations in order of construction: all f32, all bf16, two mixes.
-static const unsigned TYPES[] = {0U, ~0U, 0x55555555U, 0xAAAAAAAAU};
+static const unsigned mixes[] = {0U, ~0U, 0x55555555U, 0xAAAAAAAAU};
 
 static void compare_case(int at, unsigned types, cop_backend *reference, cop_backend *fast)
 {
-    const op_case *each = &OP_CASES[at];
+    const op_case *each = &op_cases[at];
     const cop_simd best = cop_simd_best();
     rig self;
     rig_init(&self, each->op, COP_F32, types, at % 2 == 0 ? 3 : 0);
@@ -26,7 +26,7 @@ static void compare_case(int at, unsigned types, cop_backend *reference, cop_bac
         for (int threads = 1; threads <= rig_threads(); threads++) {
             char what[160];
             (void)snprintf(what, sizeof what, "%s, %d threads, types %x, case %d: %lld %lld %lld",
-                           SIMD_NAMES[simd], threads, types, at, (long long)each->size[0],
+                           simd_names[simd], threads, types, at, (long long)each->size[0],
                            (long long)each->size[1], (long long)each->size[2]);
             cop_simd_use((cop_simd)simd);
             omp_set_num_threads(threads);
@@ -41,9 +41,9 @@ static void compare_all(cop_op op)
     cop_backend *reference = rig_backend("reference");
     cop_backend *fast = rig_backend("cpu");
     int compared = 0;
-    for (int i = 0; i < OP_CASES_COUNT; i++) {
-        for (size_t t = 0; OP_CASES[i].op == op && t < sizeof TYPES / sizeof TYPES[0]; t++) {
-            compare_case(i, TYPES[t], reference, fast);
+    for (int i = 0; i < op_cases_count; i++) {
+        for (size_t t = 0; op_cases[i].op == op && t < sizeof mixes / sizeof mixes[0]; t++) {
+            compare_case(i, mixes[t], reference, fast);
             compared++;
         }
     }

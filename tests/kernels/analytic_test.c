@@ -108,8 +108,8 @@ static void check_kl(cop_backend *backend)
     };
     rig_run(&self, backend);
     for (int64_t r = 0; r < N; r++) {
-        double p[V];
-        double s[V];
+        double p[V] = {0};
+        double s[V] = {0};
         double kl = 0.0;
         naive_softmax(p, args->teacher_hidden, args->teacher_head, r, 1.5);
         naive_softmax(s, args->hidden, args->head, r, 1.5);
@@ -301,13 +301,13 @@ static void adamw_makes_the_step_of_its_formula(void **state)
 
 static void check_zero_rows(cop_backend *backend)
 {
-    const float x[] = {0.0F, 0.0F, 0.0F, 0.0F, 3.0F, 4.0F};
-    const float y[] = {0.0F, 0.0F, 1.0F, 0.0F, 6.0F, 8.0F};
+    float x[] = {0.0F, 0.0F, 0.0F, 0.0F, 3.0F, 4.0F};
+    float y[] = {0.0F, 0.0F, 1.0F, 0.0F, 6.0F, 8.0F};
     double sum = 0.5;
     rig self = {.op = COP_OP_ROW_COSINE};
     self.args.row_cosine = (cop_row_cosine_args){
-        .x = {.data = (void *)(uintptr_t)x, .rows = 3, .cols = 2, .stride = 2},
-        .y = {.data = (void *)(uintptr_t)y, .rows = 3, .cols = 2, .stride = 2},
+        .x = {.data = x, .rows = 3, .cols = 2, .stride = 2},
+        .y = {.data = y, .rows = 3, .cols = 2, .stride = 2},
         .sum = &sum,
     };
     rig_run(&self, backend);

@@ -363,7 +363,7 @@ static void build_row_cosine(rig *self, const int64_t *size)
     rig_output_doubles(self, "sum", args->sum, 1);
 }
 
-const op_case OP_CASES[] = {
+const op_case op_cases[] = {
     {COP_OP_MATMUL, build_matmul, {1, 1, 1, 2, 2, 0}},
     {COP_OP_MATMUL, build_matmul, {7, 33, 129, 2, 2, 0}},
     {COP_OP_MATMUL, build_matmul, {33, 7, 65, 0, 2, 0}},
@@ -458,4 +458,4 @@ const op_case OP_CASES[] = {
     {COP_OP_ROW_COSINE, build_row_cosine, {1100, 7}},
 };
 
-const int OP_CASES_COUNT = (int)(sizeof OP_CASES / sizeof OP_CASES[0]);
+const int op_cases_count = (int)(sizeof op_cases / sizeof op_cases[0]);

@@ -12,7 +12,7 @@ typedef struct op_case {
     int64_t size[8];
 } op_case;
 
-extern const op_case OP_CASES[];
-extern const int OP_CASES_COUNT;
+extern const op_case op_cases[];
+extern const int op_cases_count;
 
 #endif

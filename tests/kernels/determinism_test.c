@@ -13,8 +13,8 @@
 static void compare_runs(int at, unsigned types, cop_backend *backend, int first, int second)
 {
     rig self;
-    rig_init(&self, OP_CASES[at].op, COP_F32, types, 1);
-    OP_CASES[at].build(&self, OP_CASES[at].size);
+    rig_init(&self, op_cases[at].op, COP_F32, types, 1);
+    op_cases[at].build(&self, op_cases[at].size);
     char *start = cop_alloc(self.used + 1, 1);
     char *once = cop_alloc(self.used + 1, 1);
     assert_non_null(start);
@@ -39,7 +39,7 @@ static void the_same_call_gives_the_same_bits_twice(void **state)
 {
     (void)state;
     cop_backend *backend = rig_backend("cpu");
-    for (int i = 0; i < OP_CASES_COUNT; i++) {
+    for (int i = 0; i < op_cases_count; i++) {
         compare_runs(i, 0U, backend, rig_threads(), rig_threads());
         compare_runs(i, ~0U, backend, rig_threads(), rig_threads());
     }
@@ -50,8 +50,8 @@ static void reductions_give_the_same_bits_with_one_thread_and_two(void **state)
 {
     (void)state;
     cop_backend *backend = rig_backend("cpu");
-    for (int i = 0; i < OP_CASES_COUNT; i++) {
-        const cop_op op = OP_CASES[i].op;
+    for (int i = 0; i < op_cases_count; i++) {
+        const cop_op op = op_cases[i].op;
         if (op == COP_OP_MATMUL || op == COP_OP_HEAD_LOSS) {
             continue;
         }

@@ -9,8 +9,8 @@
 #include "kernels/check.h"
 #include "tests/kernels/rig.h"
 
-static const double STEP = 1e-5;
-static const double TOLERANCE = 1e-6;
+static const double step = 1e-5;
+static const double tolerance = 1e-6;
 
 // Loss of the rig's forward operator.
 typedef double (*loss_function)(rig *self, cop_backend *backend, cop_matrix weights);
@@ -28,14 +28,14 @@ static void check_gradient(rig *self, cop_backend *backend, loss_function loss, 
     for (int64_t r = 0; r < input.rows; r++) {
         for (int64_t c = 0; c < input.cols; c++) {
             const double value = rig_get(input, r, c);
-            rig_put(input, r, c, value + STEP);
+            rig_put(input, r, c, value + step);
             const double above = loss(self, backend, weights);
-            rig_put(input, r, c, value - STEP);
+            rig_put(input, r, c, value - step);
             const double below = loss(self, backend, weights);
             rig_put(input, r, c, value);
-            const double want = (above - below) / (2.0 * STEP);
+            const double want = (above - below) / (2.0 * step);
             const double got = rig_get(gradient, r, c);
-            if (!(fabs(want - got) <= TOLERANCE * fmax(largest, 1.0))) {
+            if (!(fabs(want - got) <= tolerance * fmax(largest, 1.0))) {
                 fail_msg("%s: gradient of %s at [%lld, %lld] is %.12g, differences say %.12g",
                          cop_op_name(self->op), name, (long long)r, (long long)c, got, want);
             }

@@ -216,11 +216,11 @@ void rig_run(rig *self, cop_backend *backend)
     }
 }
 
-static void compare_output(const rig *self, const rig_output *output, const char *expected,
+static void compare_output(const rig *self, const rig_output *output, char *expected,
                            const char *what)
 {
     cop_matrix wanted = output->matrix;
-    wanted.data = (void *)(uintptr_t)(expected + ((char *)output->matrix.data - self->memory));
+    wanted.data = expected + ((char *)output->matrix.data - self->memory);
     double largest = 0.0;
     for (int64_t r = 0; r < wanted.rows; r++) {
         for (int64_t c = 0; c < wanted.cols; c++) {

@@ -14,7 +14,7 @@ typedef struct operands {
     int32_t ids[16];
 } operands;
 
-static operands ok;
+static _Alignas(64) operands ok;
 
 static cop_matrix matrix(int64_t rows, int64_t cols)
 {
@@ -239,7 +239,7 @@ static void absent_or_unaligned_scratch_is_refused(void **state)
     assert_int_equal(backend->ops->row_cosine(backend, NULL, &args, &err), COP_ERR_SHAPE);
     assert_string_equal(err.message,
                         "row_cosine: scratch is absent (allowed: 256 bytes, aligned to 64)");
-    args.scratch = (void *)((uintptr_t)64 * 1000 + 1);
+    args.scratch = ok.ids + 1;
     assert_int_equal(backend->ops->row_cosine(backend, NULL, &args, &err), COP_ERR_SHAPE);
     assert_string_equal(err.message,
                         "row_cosine: scratch is not aligned (allowed: 256 bytes, aligned to 64)");
@@ -260,7 +260,7 @@ static void a_part_of_a_matrix_points_into_it(void **state)
 {
     (void)state;
     const cop_matrix part = cop_matrix_part(typed(COP_BF16, 6, 10), 2, 3, 4, 5);
-    assert_ptr_equal(part.data, (char *)ok.memory + (2 * 10 + 4) * 2);
+    assert_ptr_equal(part.data, (char *)ok.memory + (ptrdiff_t)(2 * 10 + 4) * 2);
     assert_int_equal(part.rows, 3);
     assert_int_equal(part.cols, 5);
     assert_int_equal(part.stride, 10);
