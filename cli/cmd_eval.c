@@ -7,17 +7,19 @@
 #include "cli/quality.h"
 #include "distill/teacher_cache.h"
 #include "eval/latency.h"
+#include "model/cost.h"
 
 enum { KEY_DATA = 0x3000, KEY_TEACHER, KEY_LATENCY, KEY_SEQUENCES, KEY_SEQUENCE, KEY_BATCH };
 
-enum { SIZE_MAX_OPTION = 1 << 20, SEQUENCES_DEFAULT = 128 };
+enum { SIZE_MAX_OPTION = 1 << 20, SEQUENCES_DEFAULT = 128, MODELS_MAX = 64 };
 
 static const double latency_seconds = 3.0;
 static const uint64_t bootstrap_seed = 1;
 
 typedef struct arguments {
     cop_cli_common common;
-    const char *model;
+    const char *model[MODELS_MAX];
+    int models;
     const char *data;
     const char *teacher;
     bool has_latency;
@@ -39,6 +41,7 @@ typedef struct measured {
 
 typedef struct evaluation {
     const arguments *given; // borrowed
+    const char *model;      // the one at hand
     cop_precision precision;
     cop_backend *backend;
     cop_checkpoint *checkpoint;
@@ -72,13 +75,13 @@ static error_t parse(int key, char *text, struct argp_state *state)
         given->batch = cop_cli_number(state, "--batch", text, 1, SIZE_MAX_OPTION);
         break;
     case ARGP_KEY_ARG:
-        if (given->model != NULL) {
-            argp_error(state, "one model is expected, and \"%s\" is another", text);
+        if (given->models == MODELS_MAX) {
+            argp_error(state, "more than %d models", MODELS_MAX);
         }
-        given->model = text;
+        given->model[given->models++] = text;
         break;
     case ARGP_KEY_END:
-        if (given->model == NULL) {
+        if (given->models == 0) {
             argp_error(state, "the model is missing");
         }
         if (given->data == NULL && !given->has_latency) {
@@ -117,7 +120,7 @@ static cop_status open_inputs(evaluation *run, cop_error *err)
     const arguments *given = run->given;
     cop_status status = COP_OK;
 
-    COP_TRY(status, cop_checkpoint_open(&run->checkpoint, given->model, err));
+    COP_TRY(status, cop_checkpoint_open(&run->checkpoint, run->model, err));
     COP_TRY(status, cop_cli_sequence(&run->sequence, given->sequence,
                                      cop_checkpoint_arch(run->checkpoint), err));
     if (given->teacher != NULL) {
@@ -232,12 +235,12 @@ static void put(json_t *object, const char *key, json_t *value)
     (void)json_object_set_new(object, key, value); // out of memory shows when it is printed
 }
 
-static int print_json(const evaluation *run)
+static json_t *json_of(const evaluation *run)
 {
     const measured *found = &run->found;
     const cop_estimate perplexity = perplexity_of(found->loss);
     json_t *result = json_object();
-    put(result, "model", json_string(run->given->model));
+    put(result, "model", json_string(run->model));
     put(result, "precision", json_string(cop_precision_name(run->precision)));
     if (run->given->data != NULL) {
         put(result, "sequences", json_integer(found->sequences));
@@ -260,17 +263,17 @@ static int print_json(const evaluation *run)
                       "high_ms", 1e3 * latency->high_seconds, "tokens_per_second",
                       latency->tokens_per_second, "repeats", (json_int_t)latency->repeats));
     }
-    return cop_cli_print_json(result);
+    return result;
 }
 
-static void print_tables(const evaluation *run)
+static void print_tables_of_one(const evaluation *run)
 {
     const measured *found = &run->found;
     if (run->given->data != NULL) {
         const cop_estimate perplexity = perplexity_of(found->loss);
         cop_cli_table table;
-        cop_cli_print("%s on %s: %" PRId64 " sequences of %" PRId64 " tokens, %s\n",
-                      run->given->model, run->given->data, found->sequences, found->sequence_tokens,
+        cop_cli_print("%s on %s: %" PRId64 " sequences of %" PRId64 " tokens, %s\n", run->model,
+                      run->given->data, found->sequences, found->sequence_tokens,
                       cop_precision_name(run->precision));
         cop_cli_table_init(&table, "lrr");
         cop_cli_estimate_heading(&table, "metric");
@@ -296,6 +299,49 @@ static void print_tables(const evaluation *run)
     }
 }
 
+// Several models: one row each.
+static void print_heading(cop_cli_table *table, const arguments *given)
+{
+    static const char *const alignment[] = {"lr", "lrr", "lrrrrr", "lrrrrrr", "lrrrrrrr"};
+    const int quality = given->data == NULL ? 0 : (given->teacher != NULL ? 3 : 2);
+    cop_cli_table_init(table, alignment[quality + (given->has_latency ? 1 : 0)]);
+    cop_cli_cell(table, "model");
+    cop_cli_cell(table, "params");
+    if (given->data != NULL) {
+        cop_cli_cell(table, "loss");
+        cop_cli_cell(table, "95%% interval");
+        cop_cli_cell(table, "perplexity");
+        if (given->teacher != NULL) {
+            cop_cli_cell(table, "KL to teacher");
+        }
+        cop_cli_cell(table, given->teacher != NULL ? "agreement" : "accuracy");
+    }
+    if (given->has_latency) {
+        cop_cli_cell(table, "latency");
+    }
+}
+
+static void print_row(cop_cli_table *table, const evaluation *run)
+{
+    const measured *found = &run->found;
+    const cop_cost cost =
+        cop_cost_of(cop_checkpoint_arch(run->checkpoint), 1, 1, COP_BF16, COP_BF16);
+    cop_cli_cell(table, "%s", run->model);
+    cop_cli_cell(table, "%" PRId64, cost.params);
+    if (run->given->data != NULL) {
+        cop_cli_cell(table, "%.4f", found->loss.value);
+        cop_cli_cell(table, "%.4f..%.4f", found->loss.low, found->loss.high);
+        cop_cli_cell(table, "%.3f", exp(found->loss.value));
+        if (found->has_teacher) {
+            cop_cli_cell(table, "%.4f", found->kl.value);
+        }
+        cop_cli_cell(table, "%.1f%%", 100.0 * found->agreement.value);
+    }
+    if (run->given->has_latency) {
+        cop_cli_cell(table, "%.2f ms", 1e3 * found->latency.median_seconds);
+    }
+}
+
 static void release(evaluation *run)
 {
     cop_teacher_states_destroy(run->states);
@@ -308,31 +354,62 @@ static void release(evaluation *run)
     cop_backend_destroy(run->backend);
 }
 
-static int evaluate(const arguments *given)
+static cop_status evaluate(evaluation *run, cop_error *err)
 {
-    evaluation run = {.given = given, .precision = cop_cli_precision_of(&given->common)};
-    cop_error err = {0};
+    const arguments *given = run->given;
     cop_status status = COP_OK;
-    int code = COP_EXIT_DONE;
 
-    COP_TRY(status, open_inputs(&run, &err));
-    COP_TRY(status, build(&run, &err));
+    COP_TRY(status, open_inputs(run, err));
+    COP_TRY(status, build(run, err));
     if (given->data != NULL) {
-        COP_TRY(status, measure_quality(&run, &err));
+        COP_TRY(status, measure_quality(run, err));
     }
     if (given->has_latency) {
-        COP_TRY(status, cop_latency_measure(&run.found.latency, run.network, given->batch,
-                                            run.sequence, latency_seconds, &err));
-    }
-    if (given->common.is_json) {
-        code = print_json(&run);
-    } else {
-        print_tables(&run);
+        COP_TRY(status, cop_latency_measure(&run->found.latency, run->network, given->batch,
+                                            run->sequence, latency_seconds, err));
     }
 
 done:
-    release(&run);
-    return status == COP_OK ? code : cop_cli_fail(&err);
+    return status;
+}
+
+static int evaluate_all(const arguments *given)
+{
+    const cop_precision precision = cop_cli_precision_of(&given->common);
+    const bool is_table = given->models > 1 && !given->common.is_json;
+    json_t *list = json_array();
+    cop_status status = COP_OK;
+    cop_cli_table table;
+    cop_error err = {0};
+
+    if (is_table) {
+        print_heading(&table, given);
+    }
+    for (int i = 0; i < given->models && status == COP_OK; i++) {
+        evaluation run = {.given = given, .model = given->model[i], .precision = precision};
+        status = evaluate(&run, &err);
+        if (status == COP_OK && given->common.is_json) {
+            (void)json_array_append_new(list, json_of(&run));
+        } else if (status == COP_OK && is_table) {
+            print_row(&table, &run);
+        } else if (status == COP_OK) {
+            print_tables_of_one(&run);
+        }
+        release(&run);
+    }
+    if (is_table) {
+        cop_cli_table_print(&table); // what was measured before a failure is shown all the same
+    }
+    if (status != COP_OK || !given->common.is_json) {
+        json_decref(list);
+        return cop_cli_finish(status, &err);
+    }
+    if (given->models == 1) {
+        json_t *only = json_incref(json_array_get(list, 0));
+        json_decref(list);
+        return cop_cli_print_json(only);
+    }
+    return cop_cli_print_json(json_pack("{s:o}", "models", list));
 }
 
 int cop_cmd_eval(int argc, char **argv)
@@ -356,12 +433,12 @@ int cop_cmd_eval(int argc, char **argv)
     static const struct argp argp = {
         .options = options,
         .parser = parse,
-        .args_doc = "MODEL",
-        .doc = "Measures a model on held-out text: loss and perplexity, with a teacher KL and "
+        .args_doc = "MODEL...",
+        .doc = "Measures models on held-out text: loss and perplexity, with a teacher KL and "
                "top-1 agreement, each with a 95% bootstrap interval over sequences; and latency.",
         .children = children,
     };
     arguments given = {.batch = 8};
     cop_cli_parse(&argp, argc, argv, &given);
-    return evaluate(&given);
+    return evaluate_all(&given);
 }
