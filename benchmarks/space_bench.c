@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/system.h"
 #include "base/version.h"
 
@@ -45,6 +45,14 @@ static void stop(const cop_error *err)
     exit(1);
 }
 
+// Processor time: checks per second and core, whatever else the machine does.
+static double cpu_seconds(void)
+{
+    struct timespec now = {0};
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 static void run(const char *name, const char *yaml)
 {
     static cop_arch teacher;
@@ -63,17 +71,17 @@ static void run(const char *name, const char *yaml)
     for (int i = 0; i < REPEATS; i++) {
         cop_candidate *found = NULL;
         int64_t count = 0;
-        const double start = cop_clock_seconds();
+        const double start = cpu_seconds();
         if (cop_space_feasible(&found, &count, &report, space, &err) != COP_OK) {
             stop(&err);
         }
-        const double seconds = cop_clock_seconds() - start;
+        const double seconds = cpu_seconds() - start;
         best = i == 0 || seconds < best ? seconds : best;
         cop_free(found);
     }
     const uint64_t after = cop_system_resident_bytes();
     printf("{\"bench\": \"space\", \"case\": \"%s\", \"points\": %lld, \"feasible\": %lld, "
-           "\"bounds\": %d, \"seconds\": %.4f, \"checks_per_second\": %.4g, \"target\": 1e7, "
+           "\"bounds\": %d, \"cpu_seconds\": %.4f, \"checks_per_second\": %.4g, \"target\": 1e7, "
            "\"resident_growth_bytes\": %lld, \"program\": \"%s\"}\n",
            name, (long long)report.size, (long long)report.feasible, report.bounds, best,
            (double)report.size / best, after > before ? (long long)(after - before) : 0LL,

@@ -18,6 +18,7 @@ static const double measure_seconds = 1.0;
 
 enum { KEY_PEAK = 256, KEY_EFFICIENCY };
 
+// NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     arguments *given = state->input;
@@ -38,6 +39,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     default: return ARGP_ERR_UNKNOWN;
     }
 }
+
+// NOLINTEND(concurrency-mt-unsafe)
 
 static json_t *memory_json(const cop_plan *plan)
 {

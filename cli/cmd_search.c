@@ -33,6 +33,7 @@ static void catch_signals(void)
     (void)sigaction(SIGTERM, &action, NULL);
 }
 
+// NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     arguments *given = state->input;
@@ -51,6 +52,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     default: return ARGP_ERR_UNKNOWN;
     }
 }
+
+// NOLINTEND(concurrency-mt-unsafe)
 
 // --- Result -------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ typedef struct arguments {
     const char *study;
 } arguments;
 
+// NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     arguments *given = state->input;
@@ -26,6 +27,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
     default: return ARGP_ERR_UNKNOWN;
     }
 }
+
+// NOLINTEND(concurrency-mt-unsafe)
 
 static void put(json_t *object, const char *key, json_t *value)
 {

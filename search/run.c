@@ -120,11 +120,12 @@ static cop_status run_candidates(cop_run *run, int stage, int64_t entrants, cop_
             continue;
         }
         if (stage == 0) {
-            snprintf(run->what, sizeof run->what, "pruned loss, candidate %" PRId64 "/%" PRId64 ":",
-                     number, entrants);
+            (void)snprintf(run->what, sizeof run->what,
+                           "pruned loss, candidate %" PRId64 "/%" PRId64 ":", number, entrants);
         } else {
-            snprintf(run->what, sizeof run->what, "rung %d/%d, candidate %" PRId64 "/%" PRId64 ":",
-                     stage, run->study->rungs, number, entrants);
+            (void)snprintf(run->what, sizeof run->what,
+                           "rung %d/%d, candidate %" PRId64 "/%" PRId64 ":", stage,
+                           run->study->rungs, number, entrants);
         }
         COP_TRY(status, cop_run_candidate(run, i, stage, err));
         if (run->is_stopped) {
@@ -142,7 +143,7 @@ static cop_status run_stage(cop_run *run, int stage, bool *is_last, cop_error *e
     bool is_done = false;
     cop_status status = COP_OK;
 
-    snprintf(key, sizeof key, "stage.%d", stage);
+    (void)snprintf(key, sizeof key, "stage.%d", stage);
     COP_TRY(status, reread(run, err));
     COP_TRY(status, clean(run, err));
     COP_TRY(status, cop_run_is(run, key, "done", &is_done, err));

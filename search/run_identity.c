@@ -48,7 +48,7 @@ done:
 cop_status cop_run_set_i64(cop_run *run, const char *key, int64_t value, cop_error *err)
 {
     char text[32];
-    snprintf(text, sizeof text, "%" PRId64, value);
+    (void)snprintf(text, sizeof text, "%" PRId64, value);
     return cop_store_set(run->store, key, text, err);
 }
 
@@ -65,7 +65,7 @@ static cop_status claim_settings(cop_run *run, cop_error *err)
             continue;
         }
         COP_TRY(status, cop_text_check(&value, key.path, err));
-        snprintf(name, sizeof name, "setting.%s", key.path);
+        (void)snprintf(name, sizeof name, "setting.%s", key.path);
         COP_TRY(status, cop_run_claim(run, name, key.path, cop_text_view(&value), err));
     }
 
@@ -132,7 +132,7 @@ static cop_status set_summary(cop_run *run, cop_error *err)
     for (int i = 0; i < study->rungs; i++) {
         cop_text_appendf(&rungs, "%s%" PRId64, i > 0 ? "," : "", study->rung_tokens[i]);
     }
-    snprintf(keep, sizeof keep, "%g", study->keep);
+    (void)snprintf(keep, sizeof keep, "%g", study->keep);
     COP_TRY(status, cop_text_check(&objectives, "objectives", err));
     COP_TRY(status, cop_text_check(&rungs, "rungs", err));
     COP_TRY(status, cop_store_set(run->store, "objectives", cop_text_view(&objectives), err));
@@ -157,7 +157,7 @@ static cop_status note_threads(cop_run *run, cop_error *err)
     char *stored = NULL;
     cop_status status = COP_OK;
 
-    snprintf(threads, sizeof threads, "%d", cop_system_threads());
+    (void)snprintf(threads, sizeof threads, "%d", cop_system_threads());
     COP_TRY(status, cop_store_get(run->store, "threads", &stored, err));
     if (stored != NULL && strcmp(stored, threads) != 0) {
         cop_run_note(run, COP_LOG_WARNING,

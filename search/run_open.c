@@ -178,7 +178,7 @@ static cop_status check_memory(const cop_run *run, cop_error *err)
         available = info.memory_free_bytes;
     }
     COP_TRY(status, cop_plan_check(&f->teacher, "the teacher", available, err));
-    snprintf(what, sizeof what, "the probe of %s", run->candidates[f->largest].id);
+    (void)snprintf(what, sizeof what, "the probe of %s", run->candidates[f->largest].id);
     COP_TRY(status, cop_plan_check(&f->probe, what, available, err));
     if (f->latency.count > 0) {
         COP_TRY(status, cop_plan_check(&f->latency, "the timed forward pass", available, err));

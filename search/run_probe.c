@@ -72,18 +72,18 @@ static cop_status check_latency(cop_run *run, const cop_candidate *candidate, co
     if (!(bound.max < HUGE_VAL) && !(bound.min > -HUGE_VAL)) {
         return COP_OK;
     }
-    snprintf(key, sizeof key, "latency_ms.%s", candidate->id);
+    (void)snprintf(key, sizeof key, "latency_ms.%s", candidate->id);
     COP_TRY(status, cop_store_get(run->store, key, &stored, err));
     if (stored == NULL || !cop_text_to_f64(stored, &value)) {
         COP_TRY(status, measure_latency(run, arch, &value, err));
-        snprintf(text, sizeof text, "%.17g", value);
+        (void)snprintf(text, sizeof text, "%.17g", value);
         COP_TRY(status, cop_store_set(run->store, key, text, err));
     }
     if (value > bound.max || value < bound.min) {
         const bool is_slow = value > bound.max;
         char reason[COP_REASON_BYTES];
-        snprintf(reason, sizeof reason, "latency is %.4g ms (budget: %s %.4g ms)", value,
-                 is_slow ? "at most" : "at least", is_slow ? bound.max : bound.min);
+        (void)snprintf(reason, sizeof reason, "latency is %.4g ms (budget: %s %.4g ms)", value,
+                       is_slow ? "at most" : "at least", is_slow ? bound.max : bound.min);
         *is_feasible = false;
         COP_TRY(status,
                 cop_store_state(run->store, candidate->id, COP_STATE_ELIMINATED, reason, err));
@@ -196,7 +196,7 @@ static cop_status count_stalled(cop_run *run, const char *id, int stage, bool *i
         count = 0;
     }
     *is_hopeless = count >= STALLED_MAX;
-    snprintf(text, sizeof text, "%s %d %" PRId64, id, stage, count + 1);
+    (void)snprintf(text, sizeof text, "%s %d %" PRId64, id, stage, count + 1);
     COP_TRY(status, cop_store_set(run->store, "running", text, err));
 
 done:
@@ -244,9 +244,9 @@ cop_status cop_run_candidate(cop_run *run, int64_t index, int stage, cop_error *
     COP_TRY(status, count_stalled(run, id, stage, &is_hopeless, err));
     if (is_hopeless) {
         char reason[COP_REASON_BYTES];
-        snprintf(reason, sizeof reason,
-                 "%d attempts at stage %d ended the process without getting further", STALLED_MAX,
-                 stage);
+        (void)snprintf(reason, sizeof reason,
+                       "%d attempts at stage %d ended the process without getting further",
+                       STALLED_MAX, stage);
         return give_up(run, id, stage, reason, err);
     }
     for (int failures = 0;;) {

@@ -99,10 +99,11 @@ static cop_status check_stable(cop_run *run, const cop_ranking *now, int stage, 
     COP_TRY(status, cop_ranking_make(&before, &run->snapshot, study->objective, study->objectives,
                                      stage - 1, kept, study->seed, err));
     *is_stable = is_same_top(now, &before);
-    snprintf(why, why_bytes,
-             "the ranking is stable after rung %d: tau-b %.3f (at least %.3f) and %.3f (at least "
-             "%.3f) over the last two steps, and the same best %" PRId64,
-             stage, older.tau.value, older.tau.low, newer.tau.value, newer.tau.low, kept);
+    (void)snprintf(
+        why, why_bytes,
+        "the ranking is stable after rung %d: tau-b %.3f (at least %.3f) and %.3f (at least "
+        "%.3f) over the last two steps, and the same best %" PRId64,
+        stage, older.tau.value, older.tau.low, newer.tau.value, newer.tau.low, kept);
 
 done:
     cop_ranking_release(&before);
@@ -121,8 +122,9 @@ static cop_status record(cop_run *run, const cop_ranked *entry, int stage, const
     COP_TRY(status,
             cop_store_promotion(run->store, id, stage, entry->top_probability, decision, err));
     if (strcmp(decision, "eliminated") == 0) {
-        snprintf(reason, sizeof reason, "rank %d at stage %d, in the top with probability %.2f",
-                 entry->rank, stage, entry->top_probability);
+        (void)snprintf(reason, sizeof reason,
+                       "rank %d at stage %d, in the top with probability %.2f", entry->rank, stage,
+                       entry->top_probability);
         COP_TRY(status, cop_store_state(run->store, id, COP_STATE_ELIMINATED, reason, err));
     } else if (strcmp(decision, "finished") == 0) {
         COP_TRY(status, cop_store_state(run->store, id, COP_STATE_FINISHED, "", err));

@@ -57,7 +57,7 @@ done:
 static char *extra_path(const probe *p, int64_t step)
 {
     char name[48];
-    snprintf(name, sizeof name, "probe-%" PRId64 ".bin", step);
+    (void)snprintf(name, sizeof name, "probe-%" PRId64 ".bin", step);
     return cop_file_join(p->directory, name);
 }
 
@@ -176,8 +176,8 @@ static cop_status after_step(void *context, const cop_trainer_step *step, cop_er
     p->sum += step->loss;
     p->count++;
     run->tokens_done += run->study->batch_tokens;
-    snprintf(note, sizeof note, "step %" PRId64 "/%" PRId64 ", loss %.4f", p->step, p->last_step,
-             step->loss);
+    (void)snprintf(note, sizeof note, "step %" PRId64 "/%" PRId64 ", loss %.4f", p->step,
+                   p->last_step, step->loss);
     cop_progress_update(&run->progress, run->tokens_done, note);
 
     const double now = cop_clock_seconds();

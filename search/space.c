@@ -219,7 +219,7 @@ cop_status cop_space_create(cop_space **out, const cop_study_file *study, const 
     if (space == NULL) {
         return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory for the space", study->path);
     }
-    snprintf(space->path, sizeof space->path, "%s", study->path);
+    (void)snprintf(space->path, sizeof space->path, "%s", study->path);
     space->teacher = *teacher;
     space->block = teacher->layer[0];
     for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
@@ -329,9 +329,9 @@ void cop_space_fill(const cop_space *space, const cop_space_point *point, int64_
                            .ffn = point->ffn,
                            .ffn_ratio = space->ratio != NULL ? space->ratio[ffn] : (double)NAN,
                            .cost = cop_space_cost(space, point)};
-    snprintf(out->id, sizeof out->id, "L%lld-C%lld-H%lld-K%lld-F%lld", (long long)out->layers,
-             (long long)out->hidden, (long long)out->heads, (long long)out->kv_heads,
-             (long long)out->ffn);
+    (void)snprintf(out->id, sizeof out->id, "L%lld-C%lld-H%lld-K%lld-F%lld", (long long)out->layers,
+                   (long long)out->hidden, (long long)out->heads, (long long)out->kv_heads,
+                   (long long)out->ffn);
 }
 
 bool cop_space_at(const cop_space *space, int64_t index, cop_candidate *out)

@@ -44,7 +44,7 @@ static size_t children_of(char names[CHILDREN_MAX][KEY_BYTES], const char *prefi
             rest += length + 1;
         }
         char name[KEY_BYTES];
-        snprintf(name, sizeof name, "%.*s", (int)strcspn(rest, "."), rest);
+        (void)snprintf(name, sizeof name, "%.*s", (int)strcspn(rest, "."), rest);
         if (count == 0 || strcmp(names[count - 1], name) != 0) {
             memcpy(names[count++], name, sizeof name);
         }
@@ -82,7 +82,7 @@ static const cop_config_node *find_path(const cop_config_node *root, const char 
     while (node != NULL && path[0] != '\0') {
         char key[KEY_BYTES];
         const size_t length = strcspn(path, ".");
-        snprintf(key, sizeof key, "%.*s", (int)length, path);
+        (void)snprintf(key, sizeof key, "%.*s", (int)length, path);
         node = cop_config_node_find(node, key);
         path += length + (path[length] == '.' ? 1 : 0);
     }
@@ -244,7 +244,7 @@ static void init(cop_study_file *study, const char *name)
     study->trainer.schedule.minimum = -1.0;    // derived, unless the file names it
     study->trainer.schedule.warmup_steps = -1; // the same
     study->calibration_settings.sequence = 0;  // the same
-    snprintf(study->path, sizeof study->path, "%s", name);
+    (void)snprintf(study->path, sizeof study->path, "%s", name);
 }
 
 static cop_status read_keys(cop_study_file *study, cop_error *err)
@@ -325,11 +325,11 @@ char *cop_study_file_directory(const char *path)
     const char *dot = strrchr(path, '.');
     const bool is_yaml = dot != NULL && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
     const size_t length = is_yaml ? (size_t)(dot - path) : strlen(path);
-    char *out = cop_alloc(length + sizeof ".study", 1);
+    const size_t bytes = length + sizeof ".study";
+    char *out = cop_alloc(bytes, 1);
 
     if (out != NULL) {
-        memcpy(out, path, length);
-        memcpy(out + length, ".study", sizeof ".study");
+        (void)snprintf(out, bytes, "%.*s.study", (int)length, path);
     }
     return out;
 }

@@ -13,6 +13,7 @@
 #define EXACT       9007199254740992.0 // 2^53: a double holds every integer up to here
 
 // clang-format off
+// NOLINTBEGIN(bugprone-macro-parentheses): names of fields and texts that are joined
 #define BOUND(key, field, range_max, unit)                                              \
     {"budget." key ".min", COP_STUDY_NUMBER, FIELD(field.min), 0, range_max, {NULL}, unit, "none", \
      "smallest value of a candidate", false},                                            \
@@ -20,6 +21,7 @@
      "largest value of a candidate", false}
 #define AXIS(key, field, range_max, help_text)                                          \
     {"space." key, COP_STUDY_AXIS, FIELD(axis[field]), 1, range_max, {NULL}, "", "none", help_text, false}
+// NOLINTEND(bugprone-macro-parentheses)
 #define OF_MODEL "; absent: the teacher's"
 
 static const cop_study_row rows[] = {
@@ -215,16 +217,16 @@ cop_study_key cop_study_key_at(size_t index)
     case COP_STUDY_AXIS:
     case COP_STUDY_RATIOS:
     case COP_STUDY_RUNGS:
-        snprintf(key.range, sizeof key.range, "%.16g..%.16g", row->min, row->max);
+        (void)snprintf(key.range, sizeof key.range, "%.16g..%.16g", row->min, row->max);
         break;
-    case COP_STUDY_BOOLEAN: snprintf(key.range, sizeof key.range, "true, false"); break;
+    case COP_STUDY_BOOLEAN: (void)snprintf(key.range, sizeof key.range, "true, false"); break;
     case COP_STUDY_CHOICE:
     case COP_STUDY_STRATEGY: write_words(key.range, sizeof key.range, row); break;
     case COP_STUDY_OBJECTIVES:
         for (int i = COP_OBJECTIVE_LOSS; i <= COP_OBJECTIVE_FLOPS; i++) {
             const size_t used = strlen(key.range);
-            snprintf(key.range + used, sizeof key.range - used, "%s%s", i > 0 ? ", " : "",
-                     cop_objective_name((cop_objective)i));
+            (void)snprintf(key.range + used, sizeof key.range - used, "%s%s", i > 0 ? ", " : "",
+                           cop_objective_name((cop_objective)i));
         }
         break;
     case COP_STUDY_PATH:

@@ -269,7 +269,7 @@ static cop_status read_strategy(cop_study_file *study, const cop_study_row *row,
     const cop_status status =
         cop_config_choice(&choice, node, row->words, cop_study_word_count(row), err);
     if (status == COP_OK) {
-        snprintf(study->strategy, sizeof study->strategy, "%s", row->words[choice]);
+        (void)snprintf(study->strategy, sizeof study->strategy, "%s", row->words[choice]);
     }
     return status;
 }
@@ -348,7 +348,9 @@ void cop_study_row_default(cop_study_file *study, const cop_study_row *row)
             }
         }
         break;
-    case COP_STUDY_STRATEGY: snprintf(field, sizeof study->strategy, "%s", row->fallback); break;
+    case COP_STUDY_STRATEGY:
+        (void)snprintf(field, sizeof study->strategy, "%s", row->fallback);
+        break;
     case COP_STUDY_OBJECTIVES:
         study->objective[0] = COP_OBJECTIVE_LOSS;
         study->objective[1] = COP_OBJECTIVE_PARAMS;

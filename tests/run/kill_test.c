@@ -139,7 +139,7 @@ int main(int argc, char **argv)
     };
     cop_system_silence_libraries();
     if (argc < 2) {
-        fprintf(stderr, "usage: %s <path of coppice>\n", argv[0]);
+        (void)fprintf(stderr, "usage: %s <path of coppice>\n", argv[0]);
         return 2;
     }
     program = argv[1];

@@ -20,7 +20,7 @@ static void must(cop_status status, const cop_error *err)
 
 static void path_in(char out[512], const char *directory, const char *name)
 {
-    snprintf(out, 512, "%s/%s", directory, name);
+    (void)snprintf(out, 512, "%s/%s", directory, name);
 }
 
 // Words of a small made-up language: the next id depends on the last one, with some noise.

@@ -60,7 +60,7 @@ static cop_status scan(space_fixture *f, const char *text, cop_error *err)
     cop_status status = COP_OK;
 
     *f = (space_fixture){.teacher = small_teacher()};
-    snprintf(yaml, sizeof yaml, "teacher: t\n%s", text);
+    (void)snprintf(yaml, sizeof yaml, "teacher: t\n%s", text);
     COP_TRY(status, cop_study_file_parse(&f->study, "s.yaml", yaml, strlen(yaml), false, err));
     COP_TRY(status, cop_space_create(&f->space, &f->study, &f->teacher, err));
     COP_TRY(status, cop_space_feasible(&f->found, &f->count, &f->report, f->space, err));

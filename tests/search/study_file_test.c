@@ -236,7 +236,7 @@ static void a_long_path_is_refused(void **state)
     cop_study_file study;
     cop_error err = {0};
 
-    snprintf(text, sizeof text, "teacher: %01100d\n", 0);
+    (void)snprintf(text, sizeof text, "teacher: %01100d\n", 0);
     assert_int_equal(parse(&study, text, false, &err), COP_ERR_CONFIG);
     assert_string_equal(err.message, "d/s.yaml:1:10: teacher: has 1102 bytes with its folder "
                                      "(allowed: up to 1023)");
@@ -282,10 +282,10 @@ static void the_readme_has_every_key_and_no_other(void **state)
     for (size_t i = 0; i < cop_study_key_count(); i++) {
         const cop_study_key key = cop_study_key_at(i);
         char row[512];
-        snprintf(row, sizeof row, "| `%s` | %s | %s | %s | %s | %s |\n", key.path, key.type,
-                 key.unit, key.range, key.fallback, key.help);
+        (void)snprintf(row, sizeof row, "| `%s` | %s | %s | %s | %s | %s |\n", key.path, key.type,
+                       key.unit, key.range, key.fallback, key.help);
         char found[512];
-        snprintf(found, sizeof found, "%.*s\n", (int)strcspn(at, "\n"), at);
+        (void)snprintf(found, sizeof found, "%.*s\n", (int)strcspn(at, "\n"), at);
         assert_string_equal(found, row);
         at += strlen(row);
     }
