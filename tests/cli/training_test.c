@@ -204,6 +204,20 @@ static void evaluation_prints_estimates_and_latency(void **state)
                    0, "1", ""); // KL to itself
 }
 
+static void several_models_share_one_table(void **state)
+{
+    (void)state;
+    program_expect("$coppice eval t s --data d.bin --teacher t --sequence 32 --sequences 3", 0,
+                   "model *params *loss *95% interval *perplexity *KL to teacher *agreement\n"
+                   "t *0.0000 *100.0%\ns *%",
+                   "");
+    program_expect("$coppice eval t s --data d.bin --sequence 32 --sequences 3 --json", 0,
+                   "{*\"models\": [*\"model\": \"t\"*\"model\": \"s\"*]*}", "");
+    // What was measured before a failure is shown.
+    program_expect("$coppice eval t missing --data d.bin --sequence 32 --sequences 3", 1,
+                   "model *\nt *", "coppice: missing: *");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +229,7 @@ int main(void)
         cmocka_unit_test(a_model_that_cannot_be_written_is_not_lost),
         cmocka_unit_test(distillation_writes_a_model_like_its_student),
         cmocka_unit_test(evaluation_prints_estimates_and_latency),
+        cmocka_unit_test(several_models_share_one_table),
     };
     return cmocka_run_group_tests_name("training", tests, make_inputs, NULL);
 }
