@@ -449,6 +449,48 @@ static void cuts_large_tensors_piece_by_piece(void **state)
     cop_checkpoint_destroy(teacher);
 }
 
+// The pieces of a tensor come in order; a hole in the file would be zeros that nobody wrote.
+static void a_writer_refuses_rows_with_a_gap(void **state)
+{
+    (void)state;
+    const cop_arch arch = teacher_arch(COP_FAMILY_LLAMA);
+    const cop_checkpoint_options options = {.dtype = COP_BF16, .force = true};
+    const float rows[29 * 16] = {0};
+    cop_checkpoint_writer *writer = NULL;
+    cop_error err = {0};
+
+    must(cop_checkpoint_writer_create(&writer, "gap", &arch, &options, &err), &err);
+    const cop_tensor_sink sink = cop_checkpoint_writer_sink(writer);
+    must(sink.put_rows(sink.context, 0, COP_F32, 0, 10, rows, &err), &err);
+
+    const struct {
+        int64_t first;
+        int64_t count;
+        const char *want;
+    } table[] = {
+        {11, 2,
+         "gap: model.embed_tokens.weight: 2 rows from row 11 (allowed: from row 10, up to row 29)"},
+        {10, 20,
+         "gap: model.embed_tokens.weight: 20 rows from row 10 (allowed: from row 10, up to row "
+         "29)"},
+        {0, 29,
+         "gap: model.embed_tokens.weight: 29 rows from row 0 (allowed: from row 10, up to row 29)"},
+    };
+
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        assert_int_equal(
+            sink.put_rows(sink.context, 0, COP_F32, table[i].first, table[i].count, rows, &err),
+            COP_ERR_SHAPE);
+        assert_string_equal(err.message, table[i].want);
+    }
+    must(sink.put_rows(sink.context, 0, COP_F32, 10, 19, rows, &err), &err);
+    assert_int_equal(sink.put(sink.context, 0, COP_F32, rows, &err), COP_ERR_SHAPE);
+    assert_string_equal(err.message, "gap: model.embed_tokens.weight: was written already");
+    assert_int_equal(cop_checkpoint_writer_commit(writer, &err), COP_ERR_SHAPE);
+    cop_checkpoint_writer_destroy(writer);
+    assert_false(cop_file_exists("gap"));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -459,6 +501,7 @@ int main(void)
         cmocka_unit_test(cuts_large_tensors_piece_by_piece),
         cmocka_unit_test(survives_every_failed_allocation),
         cmocka_unit_test(leaves_nothing_behind_on_a_full_disk),
+        cmocka_unit_test(a_writer_refuses_rows_with_a_gap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
