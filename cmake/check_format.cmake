@@ -1,3 +1,4 @@
+cmake_minimum_required(VERSION 3.22)
 # Fails when a source file is not formatted as .clang-format says; names files that are longer than
 # a reader wants them, unless they are tests.
 # Run: cmake -DROOT=<repository> -DCLANG_FORMAT=<program> -P cmake/check_format.cmake

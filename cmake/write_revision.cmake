@@ -1,3 +1,4 @@
+cmake_minimum_required(VERSION 3.22)
 # Writes the header that names the source revision, only when it has changed.
 # Run: cmake -DROOT=<repository> -DOUTPUT=<header> -DVERSION=<version> -P write_revision.cmake
 set(full_version "${VERSION}")
