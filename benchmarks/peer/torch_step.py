@@ -19,6 +19,7 @@ from torch import nn
 
 # name: hidden, layers, heads, kv_heads, ffn, vocab, teacher_hidden (as in step_bench.c)
 CASES = {
+    "1m-v256": (128, 6, 2, 2, 384, 256, 256),
     "10m-v256": (320, 8, 5, 5, 896, 256, 640),
     "30m-v256": (512, 10, 8, 2, 1408, 256, 1024),
     "30m-v32k": (384, 8, 6, 2, 1024, 32000, 768),
