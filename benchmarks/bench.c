@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -33,16 +34,21 @@ static void read_commit(char *out, size_t bytes)
 void bench_init(bench *self, const char *program, int argc, char **argv)
 {
     *self = (bench){.program = program, .repeats = BENCH_REPEATS};
-    (void)snprintf(self->command, sizeof self->command, "%s", program);
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--quick") != 0) {
-            (void)fprintf(stderr, "usage: %s [--quick]\n", program);
-            exit(2);
+        if (strcmp(argv[i], "--quick") == 0) {
+            self->is_quick = true;
+            self->repeats = BENCH_REPEATS_QUICK;
+        } else if (strcmp(argv[i], "--clock") == 0 && i + 1 < argc &&
+                   strcmp(argv[i + 1], "cpu") == 0) {
+            self->is_cpu_clock = true;
+            i++;
+        } else {
+            (void)fprintf(stderr, "usage: %s [--quick] [--clock cpu]\n", program);
+            exit(2); // NOLINT(concurrency-mt-unsafe): one thread
         }
-        self->is_quick = true;
-        self->repeats = BENCH_REPEATS_QUICK;
-        (void)snprintf(self->command, sizeof self->command, "%s --quick", program);
     }
+    (void)snprintf(self->command, sizeof self->command, "%s%s%s", program,
+                   self->is_quick ? " --quick" : "", self->is_cpu_clock ? " --clock cpu" : "");
     read_commit(self->commit, sizeof self->commit);
     cop_system_cpu_name(self->cpu, (int)sizeof self->cpu);
     self->flush = bench_memory(FLUSH_BYTES);
@@ -68,8 +74,17 @@ static void run_once(bench_case *each)
     cop_error err = {0};
     if (each->run(each->context, &err) != COP_OK) {
         (void)fprintf(stderr, "%s: %s\n", each->name, err.message);
-        exit(1);
+        exit(1); // NOLINT(concurrency-mt-unsafe): one thread
     }
+}
+
+static double seconds_of(const bench *self)
+{
+    struct timespec time;
+    if (!self->is_cpu_clock || clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) != 0) {
+        return cop_clock_seconds();
+    }
+    return ((double)time.tv_sec + 1e-9 * (double)time.tv_nsec) / cop_system_threads();
 }
 
 static int compare_seconds(const void *a, const void *b)
@@ -84,7 +99,7 @@ void bench_run(const bench *self, bench_case *cases, size_t count)
     double *seconds = cop_alloc(count * (size_t)self->repeats, sizeof *seconds);
     if (seconds == NULL) {
         (void)fprintf(stderr, "%s: out of memory\n", self->program);
-        exit(1);
+        exit(1); // NOLINT(concurrency-mt-unsafe): one thread
     }
     for (size_t i = 0; i < count; i++) {
         run_once(&cases[i]);
@@ -92,9 +107,9 @@ void bench_run(const bench *self, bench_case *cases, size_t count)
     for (int turn = 0; turn < self->repeats; turn++) {
         for (size_t i = 0; i < count; i++) {
             empty_cache(self);
-            const double start = cop_clock_seconds();
+            const double start = seconds_of(self);
             run_once(&cases[i]);
-            seconds[i * (size_t)self->repeats + (size_t)turn] = cop_clock_seconds() - start;
+            seconds[i * (size_t)self->repeats + (size_t)turn] = seconds_of(self) - start;
         }
     }
     for (size_t i = 0; i < count; i++) {
@@ -149,7 +164,7 @@ void *bench_memory(size_t bytes)
     void *memory = cop_alloc(bytes, 1);
     if (memory == NULL) {
         (void)fprintf(stderr, "benchmark: out of memory: %zu bytes\n", bytes);
-        exit(1);
+        exit(1); // NOLINT(concurrency-mt-unsafe): one thread
     }
     memset(memory, 0, bytes); // commits the pages
     return memory;

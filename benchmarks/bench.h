@@ -30,10 +30,13 @@ typedef struct bench {
     char cpu[64];
     int repeats;
     bool is_quick;
+    bool is_cpu_clock;
     void *flush; // owned
 } bench;
 
-// Reads the command line: `--quick` runs everything twice only. Exits with 2 on anything else.
+// Reads the command line: `--quick` runs everything twice only; `--clock cpu` takes the CPU time of
+// the process, divided by its threads, for the wall clock: what a shared machine takes away is not
+// counted then (meaningful with one thread). Exits with 2 on anything else.
 void bench_init(bench *self, const char *program, int argc, char **argv);
 void bench_release(bench *self);
 

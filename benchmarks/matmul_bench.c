@@ -1,6 +1,6 @@
 // The three products of a training step at the shapes of small students, in f32 and bf16, against
 // the matmul peak of this machine, which is measured in the same turns:
-//     matmul_bench [--quick]
+//     matmul_bench [--quick] [--clock cpu]
 // forward y = x Wᵀ, input gradient dx = dy W, weight gradient dW += dyᵀ x in f32.
 
 #include <stdio.h>

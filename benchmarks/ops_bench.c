@@ -1,7 +1,7 @@
 // Every operator of the fast backend at the sizes of a small student (2048 tokens, hidden 512),
 // with its share of what limits it: the bandwidth of a copy, or the matmul peak at the element type
 // of the operands; both are measured in the same turns.
-//     ops_bench [--quick]
+//     ops_bench [--quick] [--clock cpu]
 
 #include <stdio.h>
 
