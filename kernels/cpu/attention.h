@@ -17,7 +17,7 @@ uint64_t cop_attention_backward_bytes(const cop_attention_backward_args *args);
 uint64_t cop_attention_forward_slot(int64_t sequence, int64_t head_dim);
 uint64_t cop_attention_backward_slot(int64_t sequence, int64_t head_dim);
 int cop_attention_slots(int64_t tasks);
-int cop_attention_threads(int slots); // of a region that has that many areas
+int cop_attention_threads(int64_t tasks); // of a parallel region over them
 
 // Tiles of the f32 implementation.
 enum { COP_ATTENTION_QUERIES = 64, COP_ATTENTION_KEYS = 256 };

@@ -161,13 +161,13 @@ void cop_attention_bf16_forward(const cop_attention_forward_args *args)
     const int64_t dim = args->head_dim;
     const int64_t per_group = args->heads / args->kv_heads;
     const int slots = cop_attention_slots(args->batch * args->heads);
-    const int64_t per_task = args->batch * args->kv_heads >= 2 * slots ? per_group : 1;
+    const int64_t per_task = args->batch * args->kv_heads >= (int64_t)2 * slots ? per_group : 1;
     const int64_t tasks = args->batch * args->heads / per_task;
     const uint64_t slot_bytes = cop_attention_forward_slot(args->sequence, dim);
     if (tasks == 0) {
         return;
     }
-#pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(slots))
+#pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(tasks))
     for (int64_t task = 0; task < tasks; task++) {
         char *scratch = (char *)args->scratch + (uint64_t)omp_get_thread_num() * slot_bytes;
         const forward_area area = forward_area_at(scratch, args->sequence, dim);
@@ -348,12 +348,11 @@ void cop_attention_bf16_backward(const cop_attention_backward_args *args)
     const int64_t padded = cop_attention_up(sequence, TILE);
     const int64_t per_group = args->heads / args->kv_heads;
     const int64_t tasks = args->batch * args->kv_heads;
-    const int slots = cop_attention_slots(tasks);
     const uint64_t slot_bytes = cop_attention_backward_slot(sequence, dim);
     if (tasks == 0) {
         return;
     }
-#pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(slots))
+#pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(tasks))
     for (int64_t task = 0; task < tasks; task++) {
         char *scratch = (char *)args->scratch + (uint64_t)omp_get_thread_num() * slot_bytes;
         const backward_area area = backward_area_at(scratch, sequence, dim);

@@ -157,14 +157,13 @@ static void forward_tile(const cop_attention_forward_args *args, const forward_a
 void COP_FAST(attention_forward)(const cop_attention_forward_args *args)
 {
     const int64_t tasks = args->batch * args->heads;
-    const int slots = cop_attention_slots(tasks);
     const uint64_t slot_bytes = cop_attention_forward_slot(args->sequence, args->head_dim);
     const int64_t dim = args->head_dim;
     const int64_t per_group = args->heads / args->kv_heads;
     if (tasks == 0) {
         return;
     }
-#pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(slots))
+#pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(tasks))
     for (int64_t task = 0; task < tasks; task++) {
         char *scratch = (char *)args->scratch + (uint64_t)omp_get_thread_num() * slot_bytes;
         const forward_area area = forward_area_at(scratch, args->sequence, dim);
@@ -275,14 +274,13 @@ static void backward_tile(const cop_attention_backward_args *args, const backwar
 void COP_FAST(attention_backward)(const cop_attention_backward_args *args)
 {
     const int64_t tasks = args->batch * args->kv_heads;
-    const int slots = cop_attention_slots(tasks);
     const uint64_t slot_bytes = cop_attention_backward_slot(args->sequence, args->head_dim);
     const int64_t dim = args->head_dim;
     const int64_t per_group = args->heads / args->kv_heads;
     if (tasks == 0) {
         return;
     }
-#pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(slots))
+#pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(tasks))
     for (int64_t task = 0; task < tasks; task++) {
         char *scratch = (char *)args->scratch + (uint64_t)omp_get_thread_num() * slot_bytes;
         const backward_area area = backward_area_at(scratch, args->sequence, dim);
