@@ -23,9 +23,9 @@ uint64_t cop_attention_forward_slot(int64_t sequence, int64_t head_dim)
                                                             (2 * head_dim + COP_ATTENTION_KEYS + 2);
     const int64_t rows = cop_attention_up(sequence, COP_ATTENTION_TILE);
     const int64_t width = cop_attention_up(head_dim, COP_ATTENTION_PANEL);
-    const int64_t bf16_bytes = 2 * rows * (width + width) +     // packed k, v
-                               tile * (2 * width + 4 * width) + // q, o
-                               tile * (keys_forward * 6 + 8);   // s, p, max, sum
+    const int64_t bf16_bytes = 2 * rows * (width + width) +   // packed k, v
+                               tile * (6 * width) +           // q, o
+                               tile * (keys_forward * 6 + 8); // s, p, max, sum
     return cop_fast_round((uint64_t)max_i64(4 * f32_count, bf16_bytes)) + slack_bytes;
 }
 
@@ -36,11 +36,11 @@ uint64_t cop_attention_backward_slot(int64_t sequence, int64_t head_dim)
         (int64_t)COP_ATTENTION_QUERIES * (3 * head_dim + (int64_t)2 * COP_ATTENTION_KEYS + 2);
     const int64_t rows = cop_attention_up(sequence, COP_ATTENTION_TILE);
     const int64_t width = cop_attention_up(head_dim, COP_ATTENTION_PANEL);
-    const int64_t bf16_bytes = 2 * rows * 3 * width +               // packed k, v, and k by rows
-                               4 * rows * 2 * width +               // d_k, d_v
-                               tile * (2 * 4 * width + 4 * width) + // q, d_o in both forms; d_q
-                               tile * keys_backward * 14 +          // s, d_p; p, d_s twice
-                               tile * 8;                            // lse, delta
+    const int64_t bf16_bytes = 2 * rows * 3 * width +      // packed k, v, and k by rows
+                               4 * rows * 2 * width +      // d_k, d_v
+                               tile * (12 * width) +       // q, d_o in both forms; d_q
+                               tile * keys_backward * 14 + // s, d_p; p, d_s twice
+                               8 * tile;                   // lse, delta
     return cop_fast_round((uint64_t)max_i64(4 * f32_count, bf16_bytes)) + slack_bytes;
 }
 
