@@ -32,10 +32,9 @@ static void help_is_a_result(void **state)
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         program_expect(lines[i], 0, "Usage: coppice <command> *\n  doctor  *", "");
     }
-    program_expect("$coppice help doctor", 0, "Usage: coppice doctor \\[OPTION...\\]\n*--json*",
-                   "");
-    program_expect("$coppice doctor --help", 0, "Usage: coppice doctor \\[OPTION...\\]\n*", "");
-    program_expect("$coppice --version", 0, "coppice [0-9]*.[0-9]*.[0-9]*", "");
+    program_expect("$coppice help doctor", 0, "Usage: coppice doctor [OPTION...]\n*--json*", "");
+    program_expect("$coppice doctor --help", 0, "Usage: coppice doctor [OPTION...]\n*", "");
+    program_expect("$coppice --version", 0, "coppice ?*.?*.?*", "");
 }
 
 // Every command of the table explains itself.

@@ -1,6 +1,5 @@
 #include "tests/cli/program.h"
 
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,9 +49,32 @@ void program_release(program_result *result)
     *result = (program_result){0};
 }
 
+// fnmatch() without brackets, which JSON is full of.
 static bool matches(const char *pattern, const char *text)
 {
-    return pattern == NULL || fnmatch(pattern, text, 0) == 0;
+    const char *star = NULL; // the last `*`, and what it has taken so far
+    const char *star_text = NULL;
+    if (pattern == NULL) {
+        return true;
+    }
+    while (*text != '\0') {
+        const bool is_escaped = pattern[0] == '\\' && pattern[1] != '\0';
+        const char wanted = pattern[is_escaped ? 1 : 0];
+        if (!is_escaped && wanted == '*') {
+            star = pattern++;
+            star_text = text;
+        } else if ((!is_escaped && wanted == '?') || wanted == *text) {
+            pattern += is_escaped ? 2 : 1;
+            text++;
+        } else if (star != NULL) {
+            pattern = star + 1;
+            text = ++star_text;
+        } else {
+            return false;
+        }
+    }
+    pattern += strspn(pattern, "*");
+    return *pattern == '\0';
 }
 
 void program_expect(const char *line, int exit_code, const char *out, const char *err)

@@ -365,7 +365,7 @@ static void notices_damage(void **state)
             refused++;
         }
     }
-    assert_true(refused > 40);                              // most of the rest is free space
+    assert_true(refused > 40);                               // most of the rest is free space
     for (size_t at = 0; at + sizeof losses <= bytes; at++) { // in a figure
         if (memcmp(data + at, losses, sizeof losses) == 0) {
             data[at + 3] = (char)(data[at + 3] ^ 1);
