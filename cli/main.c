@@ -71,20 +71,31 @@ static int run_command(const char *name, int argc, char **argv)
     return found->run(argc, argv);
 }
 
-// OpenBLAS reads OPENBLAS_CORETYPE while it is loaded, before main(). Build hosts export it to get
-// repeatable builds, and their users then run without AVX-512. The cure is a second start without
-// it. COPPICE_KEEP_CORETYPE=1 keeps the setting.
+// Two settings are read by libraries while they are loaded, before main(); the cure of both is a
+// second start.
+// - OPENBLAS_CORETYPE: build hosts export it to get repeatable builds, and their users then run
+//   without AVX-512. COPPICE_KEEP_CORETYPE=1 keeps the setting.
+// - GOMP_SPINCOUNT: threads that wait for one another spin by default for milliseconds, and on a
+//   machine whose cores others use too that costs several times the work itself. A short spin
+//   costs nothing measurable on idle cores. OMP_WAIT_POLICY or GOMP_SPINCOUNT of the user win.
 // NOLINTBEGIN(concurrency-mt-unsafe): before any thread exists
-static void restart_without_core_type(char **argv)
+static void restart_with_library_settings(char **argv)
 {
     static const char guard[] = "COPPICE_RESTARTED";
     const char *keep = getenv("COPPICE_KEEP_CORETYPE");
     const bool is_kept = keep != NULL && strcmp(keep, "1") == 0;
-    if (getenv("OPENBLAS_CORETYPE") != NULL && getenv(guard) == NULL && !is_kept) {
-        (void)unsetenv("OPENBLAS_CORETYPE");
-        (void)unsetenv("OPENBLAS_L2_SIZE");
+    const bool has_core_type = getenv("OPENBLAS_CORETYPE") != NULL && !is_kept;
+    const bool has_policy = getenv("OMP_WAIT_POLICY") != NULL || getenv("GOMP_SPINCOUNT") != NULL;
+    if (getenv(guard) == NULL && (has_core_type || !has_policy)) {
+        if (has_core_type) {
+            (void)unsetenv("OPENBLAS_CORETYPE");
+            (void)unsetenv("OPENBLAS_L2_SIZE");
+        }
+        if (!has_policy) {
+            (void)setenv("GOMP_SPINCOUNT", "1000", 1);
+        }
         (void)setenv(guard, "1", 1);
-        (void)execv("/proc/self/exe", argv); // on failure the slower kernels will do
+        (void)execv("/proc/self/exe", argv); // on failure it only runs slower
     }
     (void)unsetenv(guard);
 }
@@ -110,7 +121,7 @@ static void check_stdout(void)
 
 int main(int argc, char **argv)
 {
-    restart_without_core_type(argv);
+    restart_with_library_settings(argv);
     cop_system_silence_libraries();
     cop_version_set(COP_FULL_VERSION);
     (void)signal(SIGPIPE, SIG_IGN); // a closed pipe and a full disk become errors of write()

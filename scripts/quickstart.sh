@@ -65,8 +65,8 @@ fi
 step "Teacher: trained from scratch"
 if [ ! -e "$out/teacher" ]; then
     "$COPPICE" train --arch "$root/configs/models/quickstart-teacher.json" --data "$out/train.bin" \
-        --validation "$out/valid.bin" -o "$out/teacher" --sequence 256 --batch 16 --steps 300 \
-        --learning-rate 3e-3 --warmup 30 --seed 1
+        --validation "$out/valid.bin" -o "$out/teacher" --sequence 128 --batch 4 --steps 1600 \
+        --learning-rate 3e-3 --warmup 60 --seed 1
 fi
 
 step "Search: importance, pruning, probes, ranking"
@@ -83,7 +83,7 @@ if [ ! -e "$out/pick" ]; then
 fi
 
 # The control: the pick's architecture cut by random and by reversed importance.
-importance=$out/study/importance.h5
+importance=$out/importance.h5
 shape=$("$COPPICE" inspect "$out/pick" --json |
     sed -n 's/^ *"\(layers\|hidden\|heads\|kv_heads\|ffn\)": *\([0-9]*\).*/\1=\2/p' | paste -sd, -)
 for order in random reversed; do
@@ -92,7 +92,7 @@ for order in random reversed; do
 done
 
 # The same tokens in the same order for both: what differs is the start and the teacher.
-training="--sequence 256 --batch 16 --steps 200 --warmup 20 --seed 2"
+training="--sequence 128 --batch 4 --steps 500 --warmup 30 --seed 2"
 step "Distilling the pick"
 [ -e "$out/distilled" ] || "$COPPICE" distill --teacher "$out/teacher" --student "$out/pick" \
     --data "$out/train.bin" -o "$out/distilled" $training --learning-rate 1e-3
@@ -102,5 +102,5 @@ step "The same architecture from scratch, on the same tokens"
 
 step "Result, on held-out text"
 "$COPPICE" eval "$out/teacher" "$out/pick-reversed" "$out/pick-random" "$out/pick" "$out/scratch" \
-    "$out/distilled" --data "$out/valid.bin" --teacher "$out/teacher" --sequence 256 --sequences 256
+    "$out/distilled" --data "$out/valid.bin" --teacher "$out/teacher" --sequence 128 --sequences 128
 printf '\nReport: %s/study/report.html   (took %d s)\n' "$out" $(($(date +%s) - started))
