@@ -43,7 +43,8 @@ cop_status cop_file_make_directory(const char *path, cop_error *err)
         if (p > partial && (*p == '/' || *p == '\0')) {
             const char held = *p;
             *p = '\0';
-            if (mkdir(partial, 0777) != 0 && (errno != EEXIST || !cop_file_is_directory(partial))) {
+            if (mkdir(partial, 0777) != 0 && !(errno == EEXIST && cop_file_is_directory(partial))) {
+                errno = errno == EEXIST ? ENOTDIR : errno; // a file stands in the way
                 status = cop_file_fail(err, path, "create the directory");
             }
             *p = held;

@@ -1,6 +1,7 @@
 // space: the grid of a study and what of it meets the budget, with exact costs. Needs no weights.
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "cli/cli.h"
 #include "model/arch_json.h"
 #include "search/space.h"
@@ -137,6 +138,27 @@ static void print_table(const cop_candidate *candidates, int64_t count,
     }
 }
 
+// transformers 5 does not load every shape: better known before a search than after it.
+static void warn_of_unportable(const cop_candidate *candidates, int64_t count,
+                               const cop_arch *teacher)
+{
+    const char *first = NULL;
+    int64_t found = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const cop_arch arch = cop_candidate_arch(&candidates[i], teacher);
+        if (!cop_arch_is_portable(&arch)) {
+            first = first == NULL ? candidates[i].id : first;
+            found++;
+        }
+    }
+    if (found > 0) {
+        cop_log(COP_LOG_WARNING,
+                "%lld candidates, e.g. %s, have a hidden size that is no multiple of their heads: "
+                "transformers 5 refuses to load such a Llama, version 4 loads it",
+                (long long)found, first);
+    }
+}
+
 int cop_cmd_space(int argc, char **argv)
 {
     static const struct argp_child children[] = {{&cop_cli_json_argp, 0, NULL, 0}, {0}};
@@ -174,6 +196,7 @@ int cop_cmd_space(int argc, char **argv)
     } else {
         print_table(candidates, count, &report);
     }
+    warn_of_unportable(candidates, count, teacher);
 
 done:
     cop_free(candidates);

@@ -229,7 +229,7 @@ static void trees_are_made_and_removed(void **state)
 
     (void)scratch_file("plain", "x", 1);
     assert_int_equal(cop_file_make_directory("plain/below", &err), COP_ERR_IO);
-    assert_string_equal(err.message, "plain/below: cannot create the directory: File exists");
+    assert_string_equal(err.message, "plain/below: cannot create the directory: Not a directory");
 }
 
 static void a_directory_is_replaced_as_a_whole(void **state)
