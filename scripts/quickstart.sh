@@ -34,7 +34,7 @@ if [ -z "${COPPICE:-}" ]; then
         exit 1
     }
     rm -f "$root/build-release.log"
-    COPPICE=$root/build/release/coppice
+    COPPICE=$root/build/release/cli/coppice
 fi
 started=$(date +%s)
 
