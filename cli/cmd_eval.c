@@ -130,8 +130,8 @@ static cop_status open_inputs(evaluation *run, cop_error *err)
     if (given->data != NULL) {
         COP_TRY(status, cop_tokens_open(&run->tokens, given->data,
                                         cop_checkpoint_arch(run->checkpoint)->vocab, err));
-        COP_TRY(status,
-                cop_sampler_create(&run->sampler, run->tokens, run->sequence, 0, false, err));
+        COP_TRY(status, cop_sampler_create(&run->sampler, run->tokens, run->sequence,
+                                           COP_HELD_OUT_SEED, true, err));
         COP_TRY(status, count_sequences(run, err));
     }
     COP_TRY(status, cop_backend_create(&run->backend, "auto", err));

@@ -101,7 +101,7 @@ static cop_status open_data(cop_training *run, cop_error *err)
         COP_TRY(status, cop_tokens_open(&run->validation_tokens, options->validation,
                                         run->arch.vocab, err));
         COP_TRY(status, cop_sampler_create(&run->validation_sampler, run->validation_tokens,
-                                           sequence, 0, false, err));
+                                           sequence, COP_HELD_OUT_SEED, true, err));
         const int64_t windows = cop_sampler_windows(run->validation_sampler);
         run->validation_count =
             windows < VALIDATION_SEQUENCES_MAX ? windows : VALIDATION_SEQUENCES_MAX;

@@ -53,7 +53,11 @@ void cop_tokens_writer_destroy(cop_tokens_writer *writer);
 // Training: the file is cut into floor((count - 1) / T) windows; epoch e visits them in an order drawn
 // from (seed, COP_RNG_BATCH, e). Sequence number s (0, 1, 2 …; step * batch + row) therefore always
 // names the same text: all candidates see the same batches, and a resumed run continues exactly.
-// Held-out: windows in file order.
+// Held-out text is sampled the same way, with COP_HELD_OUT_SEED: the first N sequences are then drawn
+// from the whole file, not from its beginning, and everybody who judges on N judges on the same.
+// Not shuffled: windows in file order.
+enum { COP_HELD_OUT_SEED = 0 };
+
 typedef struct cop_sampler cop_sampler;
 
 COP_MUST_CHECK cop_status cop_sampler_create(cop_sampler **out, const cop_tokens *tokens,

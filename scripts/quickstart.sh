@@ -69,7 +69,12 @@ if [ ! -e "$out/teacher" ]; then
         --learning-rate 3e-3 --warmup 60 --seed 1
 fi
 
-step "Search: importance, pruning, probes, ranking"
+step "Importance of every layer, head, channel and neuron"
+importance=$out/importance.h5
+[ -e "$importance" ] || "$COPPICE" score "$out/teacher" --data "$out/train.bin" -o "$importance" \
+    --samples 128 --sequence 128
+
+step "Search: pruning, probes in rungs, ranking"
 if [ ! -e "$out/study.yaml" ]; then
     cp "$root/configs/studies/quickstart.yaml" "$out/study.yaml"
 fi
@@ -83,7 +88,6 @@ if [ ! -e "$out/pick" ]; then
 fi
 
 # The control: the pick's architecture cut by random and by reversed importance.
-importance=$out/importance.h5
 shape=$("$COPPICE" inspect "$out/pick" --json |
     sed -n 's/^ *"\(layers\|hidden\|heads\|kv_heads\|ffn\)": *\([0-9]*\).*/\1=\2/p' | paste -sd, -)
 for order in random reversed; do

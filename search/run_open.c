@@ -94,7 +94,7 @@ static cop_status open_data(cop_run *run, cop_error *err)
     COP_TRY(status, cop_sampler_create(&run->train_sampler, run->train, study->probe_sequence,
                                        study->seed, true, err));
     COP_TRY(status, cop_sampler_create(&run->held_sampler, run->validation, study->probe_sequence,
-                                       study->seed, false, err));
+                                       COP_HELD_OUT_SEED, true, err));
     windows = cop_sampler_windows(run->held_sampler);
     if (study->validation_sequences > windows) {
         status = COP_FAIL(err, COP_ERR_CONFIG,
