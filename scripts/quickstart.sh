@@ -65,7 +65,7 @@ fi
 step "Teacher: trained from scratch"
 if [ ! -e "$out/teacher" ]; then
     "$COPPICE" train --arch "$root/configs/models/quickstart-teacher.json" --data "$out/train.bin" \
-        --validation "$out/valid.bin" -o "$out/teacher" --sequence 128 --batch 4 --steps 1600 \
+        --validation "$out/valid.bin" -o "$out/teacher" --sequence 128 --batch 4 --steps 2400 \
         --learning-rate 3e-3 --warmup 60 --seed 1
 fi
 
