@@ -49,6 +49,7 @@ typedef struct context {
         cop_adamw_args adamw;
         cop_sequence_moments_args sequence_moments;
         cop_row_cosine_args row_cosine;
+        cop_sample_targets_args sample_targets;
     } args;
 } context;
 
@@ -82,6 +83,7 @@ static cop_status run_op(void *opaque, cop_error *err)
         RUN_CASE(COP_OP_ADAMW, adamw);
         RUN_CASE(COP_OP_SEQUENCE_MOMENTS, sequence_moments);
         RUN_CASE(COP_OP_ROW_COSINE, row_cosine);
+        RUN_CASE(COP_OP_SAMPLE_TARGETS, sample_targets);
     case COP_OP_COUNT: break;
     }
     return COP_FAIL(err, COP_ERR_UNSUPPORTED, "ops_bench: operator is %d (allowed: 0..%d)",

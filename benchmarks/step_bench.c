@@ -301,7 +301,7 @@ static cop_status setup(bench *b, const bench_case *at, const settings *with, co
         .d_hidden = cop_matrix_dense(b->d_hidden, dtype, b->tokens, at->hidden),
         .d_head = cop_network_head(b->network).gradient};
     bytes = b->backend->ops->scratch_bytes(b->backend, COP_OP_HEAD_LOSS, &b->loss);
-    COP_TRY(status, cop_backend_alloc(b->backend, &b->scratch, bytes + 64, err));
+    COP_TRY(status, cop_backend_alloc(b->backend, &b->scratch, bytes + 64, "scratch", err));
     b->loss.scratch = b->scratch;
 
 done:
@@ -361,7 +361,7 @@ static cop_status measure_peak(bench *b, double *out, cop_dtype dtype, cop_error
         return cop_cpu_matmul_peak(out, dtype, 0.2, err);
     }
     for (int i = 0; i < 4; i++) {
-        COP_TRY(status, cop_backend_alloc(b->backend, &memory[i], bytes[i], err));
+        COP_TRY(status, cop_backend_alloc(b->backend, &memory[i], bytes[i], "peak", err));
     }
     args.a.data = memory[0];
     args.b.data = memory[1];

@@ -181,7 +181,8 @@ cop_status cop_state_losses_create(cop_state_losses **out, const cop_state_losse
         goto done;
     }
     *losses = describe(options, student, teacher, backend);
-    COP_TRY(status, cop_backend_alloc(backend, &losses->memory, lay_out(losses, NULL), err));
+    COP_TRY(status, cop_backend_alloc(backend, &losses->memory, lay_out(losses, NULL),
+                                      "state losses", err));
     (void)lay_out(losses, losses->memory);
     COP_TRY(status, set_values(losses, err));
     losses->host =

@@ -68,7 +68,8 @@ static cop_status load_head(cop_teacher_model *teacher, cop_error *err)
     void *host = NULL;
 
     COP_TRY(status, cop_backend_info(teacher->backend, &info, err));
-    COP_TRY(status, cop_backend_alloc(teacher->backend, &teacher->head, bytes, err));
+    COP_TRY(status,
+            cop_backend_alloc(teacher->backend, &teacher->head, bytes, "teacher: LM head", err));
     if (info.is_host_memory) {
         COP_TRY(status, cop_checkpoint_read(teacher->checkpoint, index, teacher->dtype,
                                             teacher->head, err));

@@ -106,7 +106,8 @@ static cop_status reserve(cop_teacher_states *states, int64_t rows, cop_error *e
     states->assembled = NULL;
     states->assembled_rows = 0;
     const cop_status status =
-        cop_backend_alloc(backend, &states->assembled, (uint64_t)rows * row_bytes(states), err);
+        cop_backend_alloc(backend, &states->assembled, (uint64_t)rows * row_bytes(states),
+                          "teacher: states of a pass", err);
     states->assembled_rows = status == COP_OK ? rows : 0;
     return status;
 }
@@ -205,8 +206,8 @@ static cop_status create(cop_teacher_states **out, cop_teacher_model *teacher, c
     states->window_first = -1;
     COP_TRY(status, cop_backend_info(teacher->backend, &info, err));
     states->is_host_memory = info.is_host_memory;
-    COP_TRY(status,
-            cop_backend_alloc(teacher->backend, &states->window, batch * row_bytes(states), err));
+    COP_TRY(status, cop_backend_alloc(teacher->backend, &states->window, batch * row_bytes(states),
+                                      "teacher: window of states", err));
     *out = states;
     states = NULL;
 

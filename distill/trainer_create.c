@@ -285,7 +285,8 @@ static cop_status create_buffers(cop_trainer *trainer, cop_error *err)
         cop_network_arch(trainer->student), cop_network_settings(trainer->student)->precision,
         &trainer->options, trainer->has_kl ? &teacher : NULL, backend);
     const uint64_t bytes = cop_trainer_buffers_lay_out(buffers, NULL);
-    const cop_status status = cop_backend_alloc(backend, &buffers->memory, bytes, err);
+    const cop_status status =
+        cop_backend_alloc(backend, &buffers->memory, bytes, "training: LM head and losses", err);
     if (status != COP_OK) {
         return status;
     }

@@ -158,10 +158,11 @@ static cop_status allocate(evaluator *eval, cop_error *err)
         return COP_FAIL(err, COP_ERR_NOMEM,
                         "evaluation: no memory for batches of %" PRId64 " tokens", rows);
     }
-    COP_TRY(status,
-            cop_backend_alloc(eval->backend, &eval->memory, device_bytes(rows, eval->wide), err));
+    COP_TRY(status, cop_backend_alloc(eval->backend, &eval->memory, device_bytes(rows, eval->wide),
+                                      "evaluation: losses", err));
     if (scratch > 0) {
-        COP_TRY(status, cop_backend_alloc(eval->backend, &eval->scratch, scratch, err));
+        COP_TRY(status, cop_backend_alloc(eval->backend, &eval->scratch, scratch,
+                                          "evaluation: scratch", err));
     }
 
 done:

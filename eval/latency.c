@@ -86,9 +86,11 @@ static cop_status prepare(prefill *run, cop_error *err)
     cop_status status = COP_OK;
 
     COP_TRY(status, draw_ids(run, rows, err));
-    COP_TRY(status, cop_backend_alloc(run->backend, &run->logits.data, logits, err));
+    COP_TRY(status,
+            cop_backend_alloc(run->backend, &run->logits.data, logits, "latency: logits", err));
     if (scratch > 0) {
-        COP_TRY(status, cop_backend_alloc(run->backend, &run->scratch, scratch, err));
+        COP_TRY(status,
+                cop_backend_alloc(run->backend, &run->scratch, scratch, "latency: scratch", err));
     }
 
 done:

@@ -4,6 +4,7 @@
 
 #include "kernels/cpu.h"
 #include "kernels/cpu/host.h"
+#include "kernels/memory.h"
 
 cop_status cop_backend_create(cop_backend **out, const char *name, cop_error *err)
 {
@@ -21,6 +22,7 @@ cop_status cop_backend_create(cop_backend **out, const char *name, cop_error *er
 void cop_backend_destroy(cop_backend *backend)
 {
     if (backend != NULL) {
+        cop_backend_forget_memory(backend);
         backend->type->destroy(backend);
     }
 }
@@ -30,17 +32,16 @@ cop_status cop_backend_info(cop_backend *backend, cop_device_info *out, cop_erro
     return backend->type->info(backend, out, err);
 }
 
-cop_status cop_backend_alloc(cop_backend *backend, void **out, uint64_t bytes, cop_error *err)
+cop_status cop_backend_on_device(cop_backend *backend, cop_stream *stream, void *to_dev,
+                                 const void *from_dev, uint64_t bytes, cop_error *err)
 {
-    *out = NULL;
-    return backend->type->memory_alloc(backend, out, bytes, err);
+    return backend->type->copy_on_device(backend, stream, to_dev, from_dev, bytes, err);
 }
 
-void cop_backend_free(cop_backend *backend, void *memory)
+cop_status cop_backend_read_file(cop_backend *backend, cop_stream *stream, void *to_dev, int file,
+                                 uint64_t offset, uint64_t bytes, const char *path, cop_error *err)
 {
-    if (memory != NULL) {
-        backend->type->memory_free(backend, memory);
-    }
+    return backend->type->read_file(backend, stream, to_dev, file, offset, bytes, path, err);
 }
 
 cop_status cop_backend_to_device(cop_backend *backend, cop_stream *stream, void *to_dev,

@@ -25,7 +25,7 @@ static cop_status check_matmul(const cop_checker *check, const cop_matmul_args *
     COP_TRY(status, cop_check_matrix(check, "a", a, a.rows, a.cols, COP_CHECK_ACTIVATION));
     COP_TRY(status, cop_check_matrix(check, "b", b, b.rows, b.cols, COP_CHECK_ACTIVATION));
     COP_TRY(status, cop_check_matrix(check, "c", args->c, m, n, COP_CHECK_ACTIVATION));
-    if (check->types == COP_CHECK_FAST) {
+    if (check->types != COP_CHECK_ANY) {
         if (a.dtype != b.dtype) {
             return COP_FAIL(check->err, COP_ERR_UNSUPPORTED,
                             "matmul: type of b is %s (allowed: %s, as a)", cop_dtype_name(b.dtype),
@@ -231,7 +231,7 @@ static cop_status check_embedding_backward(const cop_checker *check,
 {
     cop_status status = COP_OK;
     COP_TRY(status, cop_check_matrix(check, "d_table", args->d_table, args->d_table.rows,
-                                     args->d_table.cols, COP_CHECK_PARAMETER));
+                                     args->d_table.cols, COP_CHECK_GRADIENT));
     COP_TRY(status, cop_check_matrix(check, "d_y", args->d_y, args->d_y.rows, args->d_table.cols,
                                      COP_CHECK_ACTIVATION));
     COP_TRY(status, cop_check_ids(check, "ids", args->ids, args->d_y.rows, 0, args->d_table.rows));
@@ -286,8 +286,34 @@ done:
     return status;
 }
 
+static cop_status check_sample(const cop_checker *check, const cop_head_loss_args *args,
+                               bool has_sample)
+{
+    cop_status status = COP_OK;
+    const int64_t n = args->hidden.rows;
+    if (!has_sample) {
+        COP_TRY(status, cop_check_absent(check, "sample_entropy", args->sample_entropy,
+                                         "without sample_weights"));
+        goto done;
+    }
+    COP_TRY(status, cop_check_dense(check, "sample_weights", args->sample_weights, n,
+                                    args->sample_weights.cols));
+    COP_TRY(status, cop_check_optional(check, "sample_entropy", args->sample_entropy, 1, n,
+                                       COP_CHECK_PARAMETER));
+    COP_TRY(status, cop_check_ids(check, "sample_ids", args->sample_ids,
+                                  n * args->sample_weights.cols, -1, args->head.rows));
+    if (args->temperature != 1.0F) {
+        return COP_FAIL(check->err, COP_ERR_SHAPE,
+                        "head_loss: temperature is %g (allowed: 1 with sample_weights)",
+                        (double)args->temperature);
+    }
+
+done:
+    return status;
+}
+
 static cop_status check_head_outputs(const cop_checker *check, const cop_head_loss_args *args,
-                                     bool has_teacher)
+                                     bool has_teacher, bool has_sample)
 {
     cop_status status = COP_OK;
     const int64_t n = args->hidden.rows;
@@ -297,15 +323,17 @@ static cop_status check_head_outputs(const cop_checker *check, const cop_head_lo
     COP_TRY(status, cop_check_optional(check, "agree", args->agree, 1, n, COP_CHECK_PARAMETER));
     COP_TRY(status, cop_check_optional(check, "teacher_cross_entropy", args->teacher_cross_entropy,
                                        1, n, COP_CHECK_PARAMETER));
-    if (!has_teacher) {
+    if (!has_teacher && !has_sample) {
         COP_TRY(status, cop_check_absent(check, "kl", args->kl, "without teacher_hidden"));
+    }
+    if (!has_teacher) {
         COP_TRY(status, cop_check_absent(check, "teacher_cross_entropy",
                                          args->teacher_cross_entropy, "without teacher_hidden"));
     }
     COP_TRY(status, cop_check_optional(check, "d_hidden", args->d_hidden, n, args->hidden.cols,
                                        COP_CHECK_ACTIVATION));
     COP_TRY(status, cop_check_optional(check, "d_head", args->d_head, args->head.rows,
-                                       args->head.cols, COP_CHECK_PARAMETER));
+                                       args->head.cols, COP_CHECK_GRADIENT));
     if (cop_check_is_present(check, args->d_head) && !cop_check_is_present(check, args->d_hidden) &&
         n > 0) {
         return COP_FAIL(check->err, COP_ERR_SHAPE,
@@ -332,6 +360,7 @@ static cop_status check_head_loss(const cop_checker *check, const cop_head_loss_
     const int64_t n = args->hidden.rows;
     const int64_t vocab = args->head.rows;
     const bool has_teacher = cop_check_is_present(check, args->teacher_hidden);
+    const bool has_sample = cop_check_is_present(check, args->sample_weights);
     COP_TRY(status, cop_check_matrix(check, "hidden", args->hidden, n, args->hidden.cols,
                                      COP_CHECK_ACTIVATION));
     COP_TRY(status, cop_check_matrix(check, "head", args->head, vocab, args->hidden.cols,
@@ -343,17 +372,19 @@ static cop_status check_head_loss(const cop_checker *check, const cop_head_loss_
                                          COP_CHECK_ACTIVATION));
         COP_TRY(status, cop_check_matrix(check, "teacher_head", args->teacher_head, vocab, cols,
                                          COP_CHECK_ACTIVATION));
-    } else if (args->kl_weight != 0.0F && n > 0) {
+        COP_TRY(status, cop_check_absent(check, "sample_weights", args->sample_weights,
+                                         "with teacher_hidden"));
+    } else if (args->kl_weight != 0.0F && n > 0 && !has_sample) {
         return COP_FAIL(check->err, COP_ERR_SHAPE,
                         "head_loss: kl_weight is %g (allowed: 0 without teacher_hidden)",
                         (double)args->kl_weight);
     }
-    if (check->types == COP_CHECK_FAST && args->head.dtype != args->hidden.dtype) {
+    if (check->types != COP_CHECK_ANY && args->head.dtype != args->hidden.dtype) {
         return COP_FAIL(check->err, COP_ERR_UNSUPPORTED,
                         "head_loss: type of head is %s (allowed: %s, as hidden)",
                         cop_dtype_name(args->head.dtype), cop_dtype_name(args->hidden.dtype));
     }
-    if (check->types == COP_CHECK_FAST && has_teacher &&
+    if (check->types != COP_CHECK_ANY && has_teacher &&
         args->teacher_head.dtype != args->teacher_hidden.dtype) {
         return COP_FAIL(check->err, COP_ERR_UNSUPPORTED,
                         "head_loss: type of teacher_head is %s (allowed: %s, as teacher_hidden)",
@@ -373,7 +404,8 @@ static cop_status check_head_loss(const cop_checker *check, const cop_head_loss_
     if (args->targets != NULL) {
         COP_TRY(status, cop_check_ids(check, "targets", args->targets, n, INT32_MIN, vocab));
     }
-    COP_TRY(status, check_head_outputs(check, args, has_teacher));
+    COP_TRY(status, check_sample(check, args, has_sample));
+    COP_TRY(status, check_head_outputs(check, args, has_teacher, has_sample));
 
 done:
     return status;
@@ -403,17 +435,36 @@ done:
 static cop_status check_adamw(const cop_checker *check, const cop_adamw_args *args)
 {
     cop_status status = COP_OK;
-    const int64_t rows = args->parameter.rows;
-    const int64_t cols = args->parameter.cols;
+    const int64_t rows = args->gradient.rows;
+    const int64_t cols = args->gradient.cols;
+    const bool has_master = cop_check_is_present(check, args->parameter);
     COP_TRY(status,
-            cop_check_matrix(check, "parameter", args->parameter, rows, cols, COP_CHECK_PARAMETER));
-    COP_TRY(status,
-            cop_check_optional(check, "working", args->working, rows, cols, COP_CHECK_ACTIVATION));
-    COP_TRY(status,
-            cop_check_matrix(check, "gradient", args->gradient, rows, cols, COP_CHECK_PARAMETER));
-    COP_TRY(status, cop_check_matrix(check, "m", args->m, rows, cols, COP_CHECK_PARAMETER));
-    COP_TRY(status, cop_check_matrix(check, "v", args->v, rows, cols, COP_CHECK_PARAMETER));
-    COP_TRY(status, cop_check_i64(check, "step", args->step, 1));
+            cop_check_matrix(check, "gradient", args->gradient, rows, cols, COP_CHECK_GRADIENT));
+    COP_TRY(status, cop_check_optional(check, "parameter", args->parameter, rows, cols,
+                                       COP_CHECK_PARAMETER));
+    if (has_master) {
+        COP_TRY(status, cop_check_optional(check, "working", args->working, rows, cols,
+                                           COP_CHECK_ACTIVATION));
+    } else {
+        COP_TRY(status, cop_check_matrix(check, "working", args->working, rows, cols,
+                                         COP_CHECK_ACTIVATION));
+        if (args->working.dtype != COP_BF16) {
+            return COP_FAIL(check->err, COP_ERR_UNSUPPORTED,
+                            "adamw: type of working is %s (allowed: bf16 without parameter)",
+                            cop_dtype_name(args->working.dtype));
+        }
+    }
+    COP_TRY(status, cop_check_matrix(check, "m", args->m, rows, cols, COP_CHECK_GRADIENT));
+    COP_TRY(status, cop_check_matrix(check, "v", args->v, rows, cols, COP_CHECK_GRADIENT));
+    if (args->m.dtype != args->v.dtype) {
+        return COP_FAIL(check->err, COP_ERR_UNSUPPORTED,
+                        "adamw: type of v is %s (allowed: %s, as m)", cop_dtype_name(args->v.dtype),
+                        cop_dtype_name(args->m.dtype));
+    }
+    if (args->schedule == NULL) {
+        COP_TRY(status, cop_check_i64(check, "step", args->step, 1));
+    }
+    COP_TRY(status, cop_check_i64(check, "first_index", args->first_index, 0));
 
 done:
     return status;
@@ -450,6 +501,39 @@ static cop_status check_row_cosine(const cop_checker *check, const cop_row_cosin
     cop_status status = COP_OK;
     COP_TRY(status, check_pair(check, args->x, args->y));
     COP_TRY(status, cop_check_pointer(check, "sum", args->sum));
+
+done:
+    return status;
+}
+
+static cop_status check_sample_targets(const cop_checker *check,
+                                       const cop_sample_targets_args *args)
+{
+    cop_status status = COP_OK;
+    const int64_t n = args->hidden.rows;
+    COP_TRY(status, cop_check_matrix(check, "hidden", args->hidden, n, args->hidden.cols,
+                                     COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_matrix(check, "head", args->head, args->head.rows, args->hidden.cols,
+                                     COP_CHECK_ACTIVATION));
+    COP_TRY(status, cop_check_i64(check, "rows of head", args->head.rows, 1));
+    COP_TRY(status, cop_check_i64(check, "draws", args->draws, 1));
+    COP_TRY(status, cop_check_i64(check, "first_row", args->first_row, 0));
+    if (args->draws > COP_SAMPLE_DRAWS_MAX) {
+        return COP_FAIL(check->err, COP_ERR_SHAPE,
+                        "sample_targets: draws are %lld (allowed: 1..%d)", (long long)args->draws,
+                        (int)COP_SAMPLE_DRAWS_MAX);
+    }
+    if (check->types != COP_CHECK_ANY && args->head.dtype != args->hidden.dtype) {
+        return COP_FAIL(check->err, COP_ERR_UNSUPPORTED,
+                        "sample_targets: type of head is %s (allowed: %s, as hidden)",
+                        cop_dtype_name(args->head.dtype), cop_dtype_name(args->hidden.dtype));
+    }
+    if (n > 0) {
+        COP_TRY(status, cop_check_pointer(check, "ids", args->ids));
+        COP_TRY(status, cop_check_dense(check, "weights", args->weights, n, args->draws));
+        COP_TRY(status,
+                cop_check_matrix(check, "entropy", args->entropy, 1, n, COP_CHECK_PARAMETER));
+    }
 
 done:
     return status;
@@ -493,6 +577,7 @@ cop_status cop_check_op(cop_op op, const void *args, cop_check_types types, cop_
     case COP_OP_ADAMW: return check_adamw(&check, args);
     case COP_OP_SEQUENCE_MOMENTS: return check_moments(&check, args);
     case COP_OP_ROW_COSINE: return check_row_cosine(&check, args);
+    case COP_OP_SAMPLE_TARGETS: return check_sample_targets(&check, args);
     case COP_OP_COUNT: break;
     }
     return COP_FAIL(err, COP_ERR_UNSUPPORTED, "operator: number is %d (allowed: 0..%d)", (int)op,

@@ -8,7 +8,8 @@
 
 typedef enum cop_check_types {
     COP_CHECK_ANY = 0, // f64, f32 and bf16 anywhere: the reference
-    COP_CHECK_FAST     // f32 and bf16 for activations, f32 for statistics and parameters' gradients
+    COP_CHECK_FAST,    // f32 and bf16 for activations and gradients, f32 for statistics and vectors
+    COP_CHECK_DEVICE   // as FAST; ids and indices are in device memory and not looked at
 } cop_check_types;
 
 typedef enum cop_check_stage {
@@ -21,7 +22,7 @@ const char *cop_op_name(cop_op op);
 
 // Checks the arguments of one operator; `args` points to its struct. COP_ERR_SHAPE for sizes,
 // strides and presence, COP_ERR_UNSUPPORTED for element types. Ids and indices are looked at in
-// stage CALL: they must be host memory.
+// stage CALL (not for DEVICE): they must be host memory.
 COP_MUST_CHECK cop_status cop_check_op(cop_op op, const void *args, cop_check_types types,
                                        cop_check_stage stage, cop_error *err);
 

@@ -16,7 +16,7 @@ static cop_status check_type(const cop_checker *check, const char *name, cop_mat
     const bool is_half = m.dtype == COP_BF16;
     bool is_fine = m.dtype == COP_F32 || is_wide || is_half;
     const char *allowed = "f32, bf16 or f64";
-    if (check->types == COP_CHECK_FAST) {
+    if (check->types != COP_CHECK_ANY) {
         is_fine = is_fine && !is_wide && !(is_half && what == COP_CHECK_PARAMETER);
         allowed = what == COP_CHECK_PARAMETER ? "f32" : "f32 or bf16";
     }
@@ -52,6 +52,17 @@ cop_status cop_check_matrix(const cop_checker *check, const char *name, cop_matr
                         (long long)m.stride, (long long)m.cols);
     }
     return check_type(check, name, m, what);
+}
+
+cop_status cop_check_dense(const cop_checker *check, const char *name, cop_matrix m, int64_t rows,
+                           int64_t cols)
+{
+    const cop_status status = cop_check_matrix(check, name, m, rows, cols, COP_CHECK_PARAMETER);
+    if (status == COP_OK && m.stride != m.cols && rows > 1) {
+        return COP_FAIL(check->err, COP_ERR_SHAPE, "%s: stride of %s is %lld (allowed: %lld)",
+                        check->op, name, (long long)m.stride, (long long)m.cols);
+    }
+    return status;
 }
 
 cop_status cop_check_optional(const cop_checker *check, const char *name, cop_matrix m,
@@ -108,6 +119,9 @@ cop_status cop_check_ids(const cop_checker *check, const char *name, const int32
     if (ids == NULL && count > 0) {
         return COP_FAIL(check->err, COP_ERR_SHAPE, "%s: %s are absent (allowed: %lld values)",
                         check->op, name, (long long)count);
+    }
+    if (check->types == COP_CHECK_DEVICE) {
+        return COP_OK;
     }
     for (int64_t i = 0; i < count; i++) {
         if (ids[i] < least || ids[i] >= limit) {

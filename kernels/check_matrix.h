@@ -8,7 +8,8 @@
 // What a matrix holds decides which element types a fast backend takes.
 typedef enum cop_check_content {
     COP_CHECK_ACTIVATION, // and working weights
-    COP_CHECK_PARAMETER,  // statistics, gains, biases, gradients of parameters, optimizer state
+    COP_CHECK_PARAMETER,  // statistics, gains, biases and their gradients, master weights
+    COP_CHECK_GRADIENT    // of matrices, and optimizer state: f32 or bf16
 } cop_check_content;
 
 typedef struct cop_checker {
@@ -24,6 +25,9 @@ bool cop_check_is_present(const cop_checker *check, cop_matrix m);
 // Checks a matrix that must be there. rows = ANY_ROWS leaves them free.
 COP_MUST_CHECK cop_status cop_check_matrix(const cop_checker *check, const char *name, cop_matrix m,
                                            int64_t rows, int64_t cols, cop_check_content what);
+// As check_matrix for f32 parameters without gaps between rows.
+COP_MUST_CHECK cop_status cop_check_dense(const cop_checker *check, const char *name, cop_matrix m,
+                                          int64_t rows, int64_t cols);
 // As check_matrix for one that may be absent.
 COP_MUST_CHECK cop_status cop_check_optional(const cop_checker *check, const char *name,
                                              cop_matrix m, int64_t rows, int64_t cols,

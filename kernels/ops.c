@@ -44,6 +44,7 @@ const char *cop_op_name(cop_op op)
         [COP_OP_ADAMW] = "adamw",
         [COP_OP_SEQUENCE_MOMENTS] = "sequence_moments",
         [COP_OP_ROW_COSINE] = "row_cosine",
+        [COP_OP_SAMPLE_TARGETS] = "sample_targets",
     };
     return op >= 0 && op < COP_OP_COUNT ? names[op] : "unknown operator";
 }

@@ -6,7 +6,8 @@
 //   where that is allowed. n is B * T tokens, row b * T + t.
 // - Element types: the "reference" backend takes f64, f32 and bf16 anywhere a matrix is taken and
 //   computes in f64. "cpu" takes f32 and bf16 for activations (matrices of one call may differ),
-//   f32 for statistics, gains, biases and gradients of parameters. Accumulation is f32 or wider.
+//   f32 for statistics, gains and biases, f32 or bf16 for gradients and moments of matrices.
+//   "cuda" takes the same. Accumulation is f32 or wider.
 // - Inputs are not written. Outputs may alias inputs only where the contract says so.
 // - Every call checks shapes and element types: COP_ERR_SHAPE or COP_ERR_UNSUPPORTED names the
 //   operator and the sizes. Zero rows are legal and do nothing. COP_ERR_DEVICE: the device failed.
@@ -62,6 +63,7 @@ typedef enum cop_op {
     COP_OP_ADAMW,
     COP_OP_SEQUENCE_MOMENTS,
     COP_OP_ROW_COSINE,
+    COP_OP_SAMPLE_TARGETS,
     COP_OP_COUNT
 } cop_op;
 
@@ -209,7 +211,7 @@ typedef struct cop_embedding_forward_args {
 typedef struct cop_embedding_backward_args {
     const int32_t *ids; // [n] device
     cop_matrix d_y;     // [n, C]
-    cop_matrix d_table; // [V, C] f32
+    cop_matrix d_table; // [V, C] f32, or bf16
     void *scratch;
 } cop_embedding_backward_args;
 
@@ -259,6 +261,12 @@ typedef struct cop_gather_args {
 // if there is no teacher. Outputs are f32 [1, n], each optional: cross_entropy, kl (never below 0
 // beyond rounding: clamped at 0), agree (1 when argmax of student and teacher, or of student and
 // target without a teacher, coincide; ties go to the lowest index), teacher_cross_entropy.
+// Instead of teacher_hidden there may be a sample of the teacher's distribution, as made by
+// COP_OP_SAMPLE_TARGETS: weights w_k of ids v_k with mean p. Then, for τ = 1 only,
+//     KL_r = -entropy_r - Σ_k w_k log s_{v_k}
+// whose mean over samples is the KL above (so a single row may be below 0: it is not clamped), and
+// whose gradient s - Σ_k w_k [v = v_k] has the exact gradient as its mean. `agree` then compares
+// with the target.
 // With d_hidden present: d_hidden = grad_scale * ∂(Σ loss)/∂hidden, and
 // d_head += grad_scale * ∂(Σ loss)/∂head when present.
 typedef struct cop_head_loss_args {
@@ -267,6 +275,9 @@ typedef struct cop_head_loss_args {
     const int32_t *targets;    // [n] device, or NULL: then ce_weight must be 0
     cop_matrix teacher_hidden; // [n, Ct] or absent: then kl_weight must be 0
     cop_matrix teacher_head;   // [V, Ct]
+    const int32_t *sample_ids; // [n, S] device, -1: unused; NULL: no sample
+    cop_matrix sample_weights; // [n, S] f32, dense; present exactly when sample_ids is
+    cop_matrix sample_entropy; // [1, n] f32, of p; absent: taken as 0, so `kl` is a cross-entropy
     float ce_weight;
     float kl_weight;
     float temperature; // τ > 0
@@ -276,7 +287,7 @@ typedef struct cop_head_loss_args {
     cop_matrix agree;
     cop_matrix teacher_cross_entropy;
     cop_matrix d_hidden; // [n, C] or absent: no gradients
-    cop_matrix d_head;   // [V, C] f32, accumulated; or absent
+    cop_matrix d_head;   // [V, C] f32 or bf16, accumulated; or absent
     void *scratch;
 } cop_head_loss_args;
 
@@ -303,26 +314,41 @@ typedef struct cop_sum_squares_args {
     void *scratch;
 } cop_sum_squares_args;
 
+// What changes from step to step, in device memory: work that was recorded can be run again.
+typedef struct cop_adamw_schedule {
+    float learning_rate;
+    float correction1; // 1 - b1^step
+    float correction2; // 1 - b2^step
+    uint32_t step;     // for random bits
+} cop_adamw_schedule;
+
 // AdamW (Loshchilov & Hutter, 2019), decoupled weight decay scaled by the learning rate:
 //     g' = g * min(1, max_norm / sqrt(*norm_squared))      clipping by the global norm
 //     m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'²
 //     p -= lr * (m / (1 - b1^step) / (sqrt(v / (1 - b2^step)) + eps) + decay * p)
 // Then working = p in its element type (when present), and g = 0 when zero_gradient is set.
+// Without `parameter` the bf16 `working` is the only copy: p is read from it, and rounded to it
+// stochastically. bf16 moments are rounded so too. The random bits of element i (row-major,
+// without gaps) are r = cop_random_bits(cop_random_key(seed, step), first_index + i) of
+// kernels/random.h: bits 0..15 for p, 16..31 for m, 32..47 for v.
 typedef struct cop_adamw_args {
-    cop_matrix parameter; // [rows, cols] master weights, f32
+    cop_matrix parameter; // [rows, cols] master weights, f32; absent: `working` is bf16
     cop_matrix working;   // copy used by the forward pass, or absent
-    cop_matrix gradient;  // f32
-    cop_matrix m;         // f32
-    cop_matrix v;         // f32
+    cop_matrix gradient;  // f32 or bf16
+    cop_matrix m;         // f32 or bf16
+    cop_matrix v;         // as m
     float learning_rate;
     float beta1;
     float beta2;
     float eps;
     float weight_decay;
-    int64_t step;               // >= 1
-    const double *norm_squared; // device; NULL: no clipping
+    int64_t step;                       // >= 1
+    const cop_adamw_schedule *schedule; // device; NULL: learning_rate and step above are used
+    const double *norm_squared;         // device; NULL: no clipping
     float max_norm;
     bool zero_gradient;
+    uint64_t seed;       // of stochastic rounding
+    int64_t first_index; // of element 0: its place among all parameters
 } cop_adamw_args;
 
 // Sums over the positions of each sequence, per unit, for the importance criteria. A unit is
@@ -344,6 +370,28 @@ typedef struct cop_row_cosine_args {
     double *sum;  // device
     void *scratch;
 } cop_row_cosine_args;
+
+// Random sampling of a teacher's distribution: per row `draws` ids are drawn from p = softmax(u),
+// u = hidden headᵀ, with replacement, and each distinct one gets the weight count / draws, so that
+// the mean of the weights is p (Anshumann et al., "Sparse Logit Sampling: Accelerating Knowledge
+// Distillation in LLMs", 2025: random sampling KD with proposal p). Unused places hold id -1 and
+// weight 0, behind the used ones, which are in order of their first draw. Draw k of row r uses
+// cop_random_uniform(cop_random_bits(cop_random_key(seed, first_row + r), k)) and the inverse of the
+// cumulated p in order of ids, so a backend may differ from another where a draw falls within
+// rounding of a boundary. `entropy` is exact: -Σ p log p over the full vocabulary, in nats.
+enum { COP_SAMPLE_DRAWS_MAX = 1024 };
+
+typedef struct cop_sample_targets_args {
+    cop_matrix hidden; // [n, Ct]
+    cop_matrix head;   // [V, Ct]
+    int64_t draws;     // S, 1..1024
+    uint64_t seed;
+    int64_t first_row;  // >= 0
+    int32_t *ids;       // [n, S] device
+    cop_matrix weights; // [n, S] f32, dense
+    cop_matrix entropy; // [1, n] f32
+    void *scratch;
+} cop_sample_targets_args;
 
 typedef struct cop_ops {
     // Whether the operator takes these element types and sizes. `args` points to its struct.
@@ -382,6 +430,8 @@ typedef struct cop_ops {
     cop_status (*sequence_moments)(cop_backend *, cop_stream *, const cop_sequence_moments_args *,
                                    cop_error *);
     cop_status (*row_cosine)(cop_backend *, cop_stream *, const cop_row_cosine_args *, cop_error *);
+    cop_status (*sample_targets)(cop_backend *, cop_stream *, const cop_sample_targets_args *,
+                                 cop_error *);
 } cop_ops;
 
 #ifdef __cplusplus

@@ -197,7 +197,8 @@ cop_status cop_network_create(cop_network **out, const cop_arch *arch,
     COP_TRY(status, create_host(&network, arch, options, backend, err));
     count = list_buffers(network, buffers);
     for (int i = 0; i < count; i++) {
-        COP_TRY(status, cop_backend_alloc(backend, buffers[i].memory, buffers[i].bytes, err));
+        COP_TRY(status, cop_backend_alloc(backend, buffers[i].memory, buffers[i].bytes,
+                                          buffers[i].name, err));
     }
     COP_TRY(status, fill_rope_tables(network, err));
     *out = network;

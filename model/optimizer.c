@@ -88,9 +88,12 @@ cop_status cop_optimizer_create(cop_optimizer **out, cop_network *network,
     }
     optimizer->network = network;
     optimizer->options = *options;
-    COP_TRY(status, cop_backend_alloc(backend, &optimizer->m, bytes, err));
-    COP_TRY(status, cop_backend_alloc(backend, &optimizer->v, bytes, err));
-    COP_TRY(status, cop_backend_alloc(backend, &norm, norm_bytes(), err));
+    COP_TRY(status,
+            cop_backend_alloc(backend, &optimizer->m, bytes, "optimizer: first moments", err));
+    COP_TRY(status,
+            cop_backend_alloc(backend, &optimizer->v, bytes, "optimizer: second moments", err));
+    COP_TRY(status,
+            cop_backend_alloc(backend, &norm, norm_bytes(), "optimizer: gradient norm", err));
     optimizer->norm_squared = norm;
     *out = optimizer;
     optimizer = NULL;

@@ -38,7 +38,8 @@ typedef struct measure_run {
 
 static cop_status device_alloc(const measure_run *run, void **out, uint64_t bytes, cop_error *err)
 {
-    return bytes == 0 ? COP_OK : cop_backend_alloc(run->backend, out, bytes, err);
+    return bytes == 0 ? COP_OK
+                      : cop_backend_alloc(run->backend, out, bytes, "importance: sums", err);
 }
 
 static cop_status allocate(measure_run *run, cop_error *err)

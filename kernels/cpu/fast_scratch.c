@@ -6,6 +6,7 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/fast.h"
 #include "kernels/cpu/matmul.h"
+#include "kernels/cpu/reference.h"
 
 enum { HEAD_CHUNK_MIN = 128, HEAD_CHUNK_BYTES = 64 << 20 };
 
@@ -84,6 +85,7 @@ uint64_t cop_fast_scratch_bytes(cop_op op, const void *args)
     case COP_OP_HEAD_LOSS: return head_loss_bytes(args);
     case COP_OP_SUM_SQUARES:
     case COP_OP_ROW_COSINE: return COP_FAST_BLOCKS_MAX * sizeof(double);
+    case COP_OP_SAMPLE_TARGETS: return cop_reference_scratch_bytes(op, args);
     case COP_OP_NORM_FORWARD:
     case COP_OP_ROPE:
     case COP_OP_ACTIVATION_FORWARD:

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/system.h"
 
 struct cop_stream {
@@ -63,6 +64,14 @@ static cop_status host_copy(cop_backend *backend, cop_stream *stream, void *to, 
     return COP_OK;
 }
 
+static cop_status host_read_file(cop_backend *backend, cop_stream *stream, void *to, int file,
+                                 uint64_t offset, uint64_t bytes, const char *path, cop_error *err)
+{
+    (void)backend;
+    (void)stream;
+    return cop_file_read_parallel(to, file, offset, bytes, path, err);
+}
+
 static cop_status host_zero(cop_backend *backend, cop_stream *stream, void *memory, uint64_t bytes,
                             cop_error *err)
 {
@@ -92,6 +101,52 @@ static void host_stream_destroy(cop_backend *backend, cop_stream *stream)
     cop_free(stream);
 }
 
+// Work is done when it is enqueued: one stream has nothing to wait for on another.
+static cop_status host_stream_wait(cop_backend *backend, cop_stream *stream, cop_stream *other,
+                                   cop_error *err)
+{
+    (void)backend;
+    (void)stream;
+    (void)other;
+    (void)err;
+    return COP_OK;
+}
+
+static cop_status fail_graph(cop_backend *backend, cop_error *err)
+{
+    const host *self = backend->context;
+    return COP_FAIL(err, COP_ERR_UNSUPPORTED,
+                    "%s: work cannot be recorded (allowed: backends with graphs)", self->name);
+}
+
+static cop_status host_graph_begin(cop_backend *backend, cop_stream *stream, cop_error *err)
+{
+    (void)stream;
+    return fail_graph(backend, err);
+}
+
+static cop_status host_graph_end(cop_backend *backend, cop_stream *stream, cop_graph **out,
+                                 cop_error *err)
+{
+    (void)stream;
+    *out = NULL;
+    return fail_graph(backend, err);
+}
+
+static cop_status host_graph_run(cop_backend *backend, cop_stream *stream, cop_graph *graph,
+                                 cop_error *err)
+{
+    (void)stream;
+    (void)graph;
+    return fail_graph(backend, err);
+}
+
+static void host_graph_destroy(cop_backend *backend, cop_graph *graph)
+{
+    (void)backend;
+    (void)graph;
+}
+
 static cop_status host_synchronize(cop_backend *backend, cop_stream *stream, cop_error *err)
 {
     (void)backend;
@@ -113,10 +168,17 @@ static const cop_backend_type host_type = {
     .memory_free = host_memory_free,
     .copy_to_device = host_copy,
     .copy_to_host = host_copy,
+    .copy_on_device = host_copy,
+    .read_file = host_read_file,
     .zero = host_zero,
     .stream_create = host_stream_create,
     .stream_destroy = host_stream_destroy,
+    .stream_wait = host_stream_wait,
     .synchronize = host_synchronize,
+    .graph_begin = host_graph_begin,
+    .graph_end = host_graph_end,
+    .graph_run = host_graph_run,
+    .graph_destroy = host_graph_destroy,
     .destroy = host_destroy,
 };
 

@@ -17,6 +17,9 @@ uint64_t cop_reference_scratch_bytes(cop_op op, const void *args)
     } else if (op == COP_OP_HEAD_LOSS) {
         const cop_head_loss_args *head_loss = args;
         doubles = 2 * (uint64_t)head_loss->head.rows;
+    } else if (op == COP_OP_SAMPLE_TARGETS) {
+        const cop_sample_targets_args *sample = args;
+        doubles = (uint64_t)sample->head.rows;
     }
     return doubles * sizeof(double);
 }
@@ -76,6 +79,7 @@ REFERENCE_OP(sum_squares, COP_OP_SUM_SQUARES, NULL)
 REFERENCE_OP(adamw, COP_OP_ADAMW, NULL)
 REFERENCE_OP(sequence_moments, COP_OP_SEQUENCE_MOMENTS, NULL)
 REFERENCE_OP(row_cosine, COP_OP_ROW_COSINE, NULL)
+REFERENCE_OP(sample_targets, COP_OP_SAMPLE_TARGETS, args->scratch)
 
 const cop_ops *cop_reference_ops(void)
 {
@@ -103,6 +107,7 @@ const cop_ops *cop_reference_ops(void)
         .adamw = adamw,
         .sequence_moments = sequence_moments,
         .row_cosine = row_cosine,
+        .sample_targets = sample_targets,
     };
     return &ops;
 }

@@ -63,6 +63,7 @@ void cop_reference_sum_squares(const cop_sum_squares_args *args);
 void cop_reference_adamw(const cop_adamw_args *args);
 void cop_reference_sequence_moments(const cop_sequence_moments_args *args);
 void cop_reference_row_cosine(const cop_row_cosine_args *args);
+void cop_reference_sample_targets(const cop_sample_targets_args *args);
 
 // Bytes of scratch that the reference of an operator needs.
 uint64_t cop_reference_scratch_bytes(cop_op op, const void *args);

@@ -1,6 +1,8 @@
 #include <math.h>
+#include <string.h>
 
 #include "kernels/cpu/reference.h"
+#include "kernels/random.h"
 
 static const double sqrt_half = 0.70710678118654752440;
 static const double sqrt_2_over_pi = 0.79788456080286535588;
@@ -140,29 +142,76 @@ void cop_reference_gather(const cop_gather_args *args)
     }
 }
 
+// What a step multiplies with, from the arguments or from the schedule in device memory.
+typedef struct adamw_step {
+    double rate;
+    double correction1;
+    double correction2;
+    double clip;
+    uint64_t key; // of random bits
+} adamw_step;
+
+static adamw_step step_of(const cop_adamw_args *args)
+{
+    const cop_adamw_schedule *schedule = args->schedule;
+    adamw_step step = {.clip = 1.0};
+    if (schedule != NULL) {
+        step.rate = (double)schedule->learning_rate;
+        step.correction1 = (double)schedule->correction1;
+        step.correction2 = (double)schedule->correction2;
+        step.key = cop_random_key(args->seed, schedule->step);
+    } else {
+        step.rate = (double)args->learning_rate;
+        step.correction1 = 1.0 - pow((double)args->beta1, (double)args->step);
+        step.correction2 = 1.0 - pow((double)args->beta2, (double)args->step);
+        step.key = cop_random_key(args->seed, (uint64_t)args->step);
+    }
+    if (args->norm_squared != NULL && *args->norm_squared > 0.0) {
+        step.clip = fmin(1.0, (double)args->max_norm / sqrt(*args->norm_squared));
+    }
+    return step;
+}
+
+// bf16 optimizer state and lone weights are rounded by random bits; everything else to nearest.
+static void put_stochastic(cop_matrix m, int64_t r, int64_t c, double value, uint64_t bits)
+{
+    if (m.dtype != COP_BF16) {
+        cop_put(m, r, c, value);
+        return;
+    }
+    const float single = (float)value;
+    uint32_t word;
+    memcpy(&word, &single, sizeof word);
+    ((uint16_t *)m.data)[r * m.stride + c] =
+        cop_bf16_round_stochastic(word, (uint32_t)(bits & 0xffffu));
+}
+
 void cop_reference_adamw(const cop_adamw_args *args)
 {
+    const adamw_step step = step_of(args);
     const double b1 = (double)args->beta1;
     const double b2 = (double)args->beta2;
-    const double rate = (double)args->learning_rate;
-    const double correction1 = 1.0 - pow(b1, (double)args->step);
-    const double correction2 = 1.0 - pow(b2, (double)args->step);
-    double clip = 1.0;
-    if (args->norm_squared != NULL && *args->norm_squared > 0.0) {
-        clip = fmin(1.0, (double)args->max_norm / sqrt(*args->norm_squared));
-    }
-    for (int64_t r = 0; r < args->parameter.rows; r++) {
-        for (int64_t c = 0; c < args->parameter.cols; c++) {
-            const double g = cop_get(args->gradient, r, c) * clip;
+    const bool has_master = cop_has(args->parameter);
+    const cop_matrix from = has_master ? args->parameter : args->working;
+    for (int64_t r = 0; r < from.rows; r++) {
+        for (int64_t c = 0; c < from.cols; c++) {
+            const uint64_t index = (uint64_t)(args->first_index + r * from.cols + c);
+            const uint64_t bits = cop_random_bits(step.key, index);
+            const double g = cop_get(args->gradient, r, c) * step.clip;
             const double m = b1 * cop_get(args->m, r, c) + (1.0 - b1) * g;
             const double v = b2 * cop_get(args->v, r, c) + (1.0 - b2) * g * g;
-            double p = cop_get(args->parameter, r, c);
-            p -= rate * (m / correction1 / (sqrt(v / correction2) + (double)args->eps) +
-                         (double)args->weight_decay * p);
-            cop_put(args->m, r, c, m);
-            cop_put(args->v, r, c, v);
-            cop_put(args->parameter, r, c, p);
-            if (cop_has(args->working)) {
+            double p = cop_get(from, r, c);
+            p -= step.rate *
+                 (m / step.correction1 / (sqrt(v / step.correction2) + (double)args->eps) +
+                  (double)args->weight_decay * p);
+            put_stochastic(args->m, r, c, m, bits >> 16);
+            put_stochastic(args->v, r, c, v, bits >> 32);
+            if (has_master) {
+                cop_put(args->parameter, r, c, p);
+            }
+            if (!has_master) {
+                put_stochastic(args->working, r, c, p, bits);
+            } else if (cop_has(args->working)) {
                 cop_put(args->working, r, c, p);
             }
             if (args->zero_gradient) {

@@ -1,6 +1,7 @@
 #include <math.h>
 
 #include "kernels/cpu/reference.h"
+#include "kernels/random.h"
 
 // out[v] = hidden[r] · head[v]
 static void logits_of(double *out, cop_matrix hidden, cop_matrix head, int64_t r)
@@ -48,6 +49,19 @@ static double divergence(const double *z, const double *u, int64_t count, double
     return fmax(kl, 0.0);
 }
 
+// -entropy - Σ w log softmax(z) over the row's sample.
+static double sampled_divergence(const cop_head_loss_args *args, int64_t r, const double *z)
+{
+    const int64_t samples = args->sample_weights.cols;
+    const double lse = log_sum_exp(z, args->head.rows, 1.0);
+    double sum = cop_has(args->sample_entropy) ? -cop_get(args->sample_entropy, 0, r) : 0.0;
+    for (int64_t k = 0; k < samples; k++) {
+        const int32_t id = args->sample_ids[r * samples + k];
+        sum -= id >= 0 ? cop_get(args->sample_weights, r, k) * (z[id] - lse) : 0.0;
+    }
+    return sum;
+}
+
 // Statistics of one row; z and u are its logits.
 static void put_row_losses(const cop_head_loss_args *args, int64_t r, const double *z,
                            const double *u)
@@ -64,7 +78,9 @@ static void put_row_losses(const cop_head_loss_args *args, int64_t r, const doub
                 target >= 0 ? log_sum_exp(u, vocab, 1.0) - u[target] : 0.0);
     }
     if (cop_has(args->kl)) {
-        cop_put(args->kl, 0, r, divergence(z, u, vocab, (double)args->temperature));
+        cop_put(args->kl, 0, r,
+                has_teacher ? divergence(z, u, vocab, (double)args->temperature)
+                            : sampled_divergence(args, r, z));
     }
     if (cop_has(args->agree)) {
         const int64_t wanted = has_teacher ? argmax(u, vocab) : target;
@@ -79,6 +95,7 @@ static void logits_gradient(const cop_head_loss_args *args, int64_t r, double *z
     const int64_t target = args->targets != NULL ? args->targets[r] : -1;
     const double tau = (double)args->temperature;
     const bool has_teacher = cop_has(args->teacher_hidden);
+    const bool has_sample = cop_has(args->sample_weights);
     const double lse = log_sum_exp(z, vocab, 1.0);
     const double lse_z = log_sum_exp(z, vocab, tau);
     const double lse_u = has_teacher ? log_sum_exp(u, vocab, tau) : 0.0;
@@ -91,7 +108,17 @@ static void logits_gradient(const cop_head_loss_args *args, int64_t r, double *z
             d_z +=
                 (double)args->kl_weight * tau * (exp(z[v] / tau - lse_z) - exp(u[v] / tau - lse_u));
         }
+        if (has_sample) {
+            d_z += (double)args->kl_weight * exp(z[v] - lse);
+        }
         z[v] = d_z * (double)args->grad_scale;
+    }
+    for (int64_t k = 0; has_sample && k < args->sample_weights.cols; k++) {
+        const int32_t id = args->sample_ids[r * args->sample_weights.cols + k];
+        if (id >= 0) {
+            z[id] -= (double)args->kl_weight * cop_get(args->sample_weights, r, k) *
+                     (double)args->grad_scale;
+        }
     }
 }
 
@@ -122,6 +149,54 @@ void cop_reference_head_loss(const cop_head_loss_args *args)
                 cop_put(args->d_head, v, c,
                         cop_get(args->d_head, v, c) + z[v] * cop_get(args->hidden, r, c));
             }
+        }
+    }
+}
+
+// Puts `id` among the ids [0, used) of a row, or counts it there. Returns the new `used`.
+static int64_t count_draw(const cop_sample_targets_args *args, int64_t r, int64_t used, int32_t id)
+{
+    int32_t *ids = args->ids + r * args->draws;
+    int64_t at = 0;
+    while (at < used && ids[at] != id) {
+        at++;
+    }
+    const double before = at < used ? cop_get(args->weights, r, at) : 0.0;
+    ids[at] = id;
+    cop_put(args->weights, r, at, before + 1.0 / (double)args->draws);
+    return at == used ? used + 1 : used;
+}
+
+void cop_reference_sample_targets(const cop_sample_targets_args *args)
+{
+    const int64_t vocab = args->head.rows;
+    double *p = args->scratch; // [V]
+    for (int64_t r = 0; r < args->hidden.rows; r++) {
+        double entropy = 0.0;
+        double total = 0.0;
+        logits_of(p, args->hidden, args->head, r);
+        const double lse = log_sum_exp(p, vocab, 1.0);
+        for (int64_t v = 0; v < vocab; v++) {
+            const double log_p = p[v] - lse;
+            entropy -= exp(log_p) * log_p;
+            total += exp(log_p);
+            p[v] = total;
+        }
+        cop_put(args->entropy, 0, r, entropy);
+        for (int64_t k = 0; k < args->draws; k++) {
+            args->ids[r * args->draws + k] = -1;
+            cop_put(args->weights, r, k, 0.0);
+        }
+        const uint64_t key = cop_random_key(args->seed, (uint64_t)(args->first_row + r));
+        int64_t used = 0;
+        for (int64_t k = 0; k < args->draws; k++) {
+            const double wanted =
+                (double)cop_random_uniform(cop_random_bits(key, (uint64_t)k)) * total;
+            int64_t v = 0;
+            while (v < vocab - 1 && !(p[v] > wanted)) {
+                v++;
+            }
+            used = count_draw(args, r, used, (int32_t)v);
         }
     }
 }

@@ -72,11 +72,12 @@ static cop_status multiply(cop_network *network, cop_matrix hidden, float *out, 
     cop_matmul_args args = {
         .a = hidden, .b = cop_network_head(network).working, .transpose_b = true, .alpha = 1.0F};
 
-    COP_TRY(status, cop_backend_alloc(backend, &logits, bytes, err));
+    COP_TRY(status, cop_backend_alloc(backend, &logits, bytes, "logits", err));
     args.c = cop_matrix_dense(logits, COP_F32, hidden.rows, vocab);
-    COP_TRY(status, cop_backend_alloc(
-                        backend, &scratch,
-                        backend->ops->scratch_bytes(backend, COP_OP_MATMUL, &args) + 64, err));
+    COP_TRY(status,
+            cop_backend_alloc(backend, &scratch,
+                              backend->ops->scratch_bytes(backend, COP_OP_MATMUL, &args) + 64,
+                              "scratch", err));
     args.scratch = scratch;
     COP_TRY(status, backend->ops->matmul(backend, NULL, &args, err));
     COP_TRY(status, cop_backend_to_host(backend, NULL, out, logits, bytes, err));

@@ -371,7 +371,7 @@ static void a_backend_allocates_copies_and_zeroes(void **state)
     uint8_t back[3] = {9, 9, 9};
     assert_int_equal(cop_backend_info(backend, &info, &err), COP_OK);
     assert_true(info.is_host_memory && info.memory_bytes > 0);
-    assert_int_equal(cop_backend_alloc(backend, &memory, 3, &err), COP_OK);
+    assert_int_equal(cop_backend_alloc(backend, &memory, 3, "test", &err), COP_OK);
     assert_int_equal((uintptr_t)memory % 64, 0);
     assert_int_equal(cop_backend_to_host(backend, NULL, back, memory, 3, &err), COP_OK);
     assert_true(back[0] == 0 && back[1] == 0 && back[2] == 0);
@@ -406,7 +406,7 @@ static void running_out_of_memory_is_reported_and_leaks_nothing(void **state)
     cop_backend *backend = rig_backend("cpu");
     void *memory = NULL;
     cop_alloc_fail_after(0);
-    assert_int_equal(cop_backend_alloc(backend, &memory, 1000, &err), COP_ERR_NOMEM);
+    assert_int_equal(cop_backend_alloc(backend, &memory, 1000, "test", &err), COP_ERR_NOMEM);
     assert_true(strncmp(err.message, "cpu: device memory: 1000 bytes (allowed: ", 41) == 0);
     cop_alloc_fail_after(SIZE_MAX);
     cop_backend_destroy(backend);

@@ -128,6 +128,7 @@ static void **scratch_of(rig *self)
     case COP_OP_HEAD_LOSS: return &self->args.head_loss.scratch;
     case COP_OP_SUM_SQUARES: return &self->args.sum_squares.scratch;
     case COP_OP_ROW_COSINE: return &self->args.row_cosine.scratch;
+    case COP_OP_SAMPLE_TARGETS: return &self->args.sample_targets.scratch;
     case COP_OP_NORM_FORWARD:
     case COP_OP_ROPE:
     case COP_OP_ACTIVATION_FORWARD:
@@ -177,6 +178,8 @@ static cop_status call(cop_backend *backend, cop_op op, const rig_args *args, co
     case COP_OP_SEQUENCE_MOMENTS:
         return ops->sequence_moments(backend, NULL, &args->sequence_moments, err);
     case COP_OP_ROW_COSINE: return ops->row_cosine(backend, NULL, &args->row_cosine, err);
+    case COP_OP_SAMPLE_TARGETS:
+        return ops->sample_targets(backend, NULL, &args->sample_targets, err);
     case COP_OP_COUNT: break;
     }
     fail_msg("no operator %d", (int)op);

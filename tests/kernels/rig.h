@@ -44,6 +44,7 @@ typedef union rig_args {
     cop_adamw_args adamw;
     cop_sequence_moments_args sequence_moments;
     cop_row_cosine_args row_cosine;
+    cop_sample_targets_args sample_targets;
 } rig_args;
 
 typedef struct rig {

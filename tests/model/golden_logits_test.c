@@ -101,7 +101,7 @@ static void check_case(const char *name, const char *backend_name, cop_precision
     void *scratch = NULL;
     const cop_dtype dtype = precision == COP_PRECISION_F64 ? COP_F64 : COP_F32;
     const size_t bytes = (size_t)(tokens * arch->vocab) * cop_dtype_bytes(dtype);
-    assert_int_equal(cop_backend_alloc(backend, &logits, bytes, &err), COP_OK);
+    assert_int_equal(cop_backend_alloc(backend, &logits, bytes, "test", &err), COP_OK);
     cop_matmul_args head = {.a = hidden,
                             .b = cop_network_head(network).working,
                             .c = cop_matrix_dense(logits, dtype, tokens, arch->vocab),
@@ -109,7 +109,7 @@ static void check_case(const char *name, const char *backend_name, cop_precision
                             .alpha = 1.0F};
     const uint64_t scratch_bytes = backend->ops->scratch_bytes(backend, COP_OP_MATMUL, &head);
     if (scratch_bytes > 0) {
-        assert_int_equal(cop_backend_alloc(backend, &scratch, scratch_bytes, &err), COP_OK);
+        assert_int_equal(cop_backend_alloc(backend, &scratch, scratch_bytes, "test", &err), COP_OK);
     }
     head.scratch = scratch;
     assert_int_equal(backend->ops->matmul(backend, NULL, &head, &err), COP_OK);

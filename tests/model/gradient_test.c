@@ -136,7 +136,7 @@ static double evaluate(problem *at, bool is_backward)
     void *scratch = NULL;
     const uint64_t bytes = at->backend->ops->scratch_bytes(at->backend, COP_OP_HEAD_LOSS, &loss);
     if (bytes > 0) {
-        assert_int_equal(cop_backend_alloc(at->backend, &scratch, bytes, &err), COP_OK);
+        assert_int_equal(cop_backend_alloc(at->backend, &scratch, bytes, "test", &err), COP_OK);
     }
     loss.scratch = scratch;
     if (at->backend->ops->head_loss(at->backend, NULL, &loss, &err) != COP_OK) {

@@ -163,7 +163,7 @@ static cop_matrix random_matrix(cop_network *network, int64_t rows, int64_t cols
     cop_rng_destroy(rng);
     cop_dtype_convert(narrow, dtype, values, COP_F64, count);
     const uint64_t bytes = count * cop_dtype_bytes(dtype);
-    assert_int_equal(cop_backend_alloc(backend, &memory, bytes, &err), COP_OK);
+    assert_int_equal(cop_backend_alloc(backend, &memory, bytes, "test", &err), COP_OK);
     assert_int_equal(cop_backend_to_device(backend, NULL, memory, narrow, bytes, &err), COP_OK);
     assert_int_equal(cop_backend_synchronize(backend, NULL, &err), COP_OK);
     free(values);
@@ -176,7 +176,7 @@ static cop_matrix zero_matrix(cop_backend *backend, cop_dtype dtype, int64_t row
     void *memory = NULL;
     cop_error err = {0};
     const uint64_t bytes = (uint64_t)(rows * cols) * cop_dtype_bytes(dtype);
-    assert_int_equal(cop_backend_alloc(backend, &memory, bytes, &err), COP_OK);
+    assert_int_equal(cop_backend_alloc(backend, &memory, bytes, "test", &err), COP_OK);
     return cop_matrix_dense(memory, dtype, rows, cols);
 }
 

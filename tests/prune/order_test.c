@@ -98,10 +98,11 @@ static void buffers_open(loss_buffers *out, cop_network *network, cop_backend *b
         .d_head = cop_matrix_dense(NULL, COP_F32, arch->vocab, arch->hidden),
     };
     const uint64_t scratch = backend->ops->scratch_bytes(backend, COP_OP_HEAD_LOSS, &args);
-    must(cop_backend_alloc(backend, &memory[0], (uint64_t)n * 4, &err), &err);
-    must(cop_backend_alloc(backend, &memory[1], (uint64_t)n * 4, &err), &err);
-    must(cop_backend_alloc(backend, &memory[2], (uint64_t)(n * arch->hidden) * 4, &err), &err);
-    must(cop_backend_alloc(backend, &memory[3], scratch + 64, &err), &err);
+    must(cop_backend_alloc(backend, &memory[0], (uint64_t)n * 4, "test", &err), &err);
+    must(cop_backend_alloc(backend, &memory[1], (uint64_t)n * 4, "test", &err), &err);
+    must(cop_backend_alloc(backend, &memory[2], (uint64_t)(n * arch->hidden) * 4, "test", &err),
+         &err);
+    must(cop_backend_alloc(backend, &memory[3], scratch + 64, "test", &err), &err);
     out->targets = memory[0];
     out->losses = memory[1];
     out->d_hidden = memory[2];
