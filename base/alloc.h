@@ -5,6 +5,10 @@
 
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 // Every block starts at a multiple of this many bytes: a cache line, and an AVX-512 register.
 #define COP_ALLOC_ALIGNMENT 64
 
@@ -25,5 +29,9 @@ void cop_free(void *memory);
 // (SIZE_MAX lifts the limit); the number of blocks allocated and not yet released.
 void cop_alloc_fail_after(size_t n);
 size_t cop_alloc_live_blocks(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -10,6 +10,10 @@
 
 #include "base/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 // COP_ERR_IO "<path>: cannot <action>: <reason>", the reason taken from errno.
 cop_status cop_file_fail(cop_error *err, const char *path, const char *action);
 
@@ -109,5 +113,9 @@ char *cop_file_join(const char *directory, const char *name);
 
 // Part behind the last '/'; borrowed.
 const char *cop_file_name(const char *path);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -9,6 +9,10 @@
 
 #include "base/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum cop_log_level {
     COP_LOG_DEBUG,
     COP_LOG_INFO,
@@ -41,5 +45,9 @@ void cop_progress_init(cop_progress *progress, const char *what, const char *uni
 void cop_progress_update(cop_progress *progress, int64_t done, const char *note);
 // Emits a final line as INFO with the elapsed time.
 void cop_progress_finish(cop_progress *progress, const char *note);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -8,6 +8,10 @@
 
 #include "base/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 // Switches off the libraries' own error printing and aborting (GSL, HDF5): their failures come
 // back as status codes. Called first in every main().
 void cop_system_silence_libraries(void);
@@ -19,5 +23,9 @@ uint64_t cop_system_memory_free_bytes(void);    // available without swapping, c
 uint64_t cop_system_resident_bytes(void);       // of this process, now
 uint64_t cop_system_resident_peak_bytes(void);  // of this process, since its start
 uint64_t cop_system_disk_free_bytes(const char *path); // 0 when unknown
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -9,6 +9,10 @@
 
 #include "base/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 // Zero-initialize with `= {0}`. A failed append (no memory) sets `is_broken`, drops the text and
 // makes all later appends do nothing, so that a caller checks once, at the end.
 typedef struct cop_text {
@@ -46,5 +50,9 @@ const char *cop_text_nearest(const char *word, const char *const *words, size_t 
 // false for an empty string, trailing characters, overflow, NaN and infinity.
 bool cop_text_to_f64(const char *string, double *out);
 bool cop_text_to_i64(const char *string, int64_t *out);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -6,6 +6,10 @@
 
 #include "kernels/ops.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum cop_check_types {
     COP_CHECK_ANY = 0, // f64, f32 and bf16 anywhere: the reference
     COP_CHECK_FAST,    // f32 and bf16 for activations and gradients, f32 for statistics and vectors
@@ -29,5 +33,9 @@ COP_MUST_CHECK cop_status cop_check_op(cop_op op, const void *args, cop_check_ty
 // COP_ERR_SHAPE when `bytes` > 0 and `scratch` is NULL or not aligned to 64.
 COP_MUST_CHECK cop_status cop_check_scratch(cop_op op, const void *scratch, uint64_t bytes,
                                             cop_error *err);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,0 +1,10 @@
+#include "kernels/cuda/ops.h"
+
+cop_status cop_cuda_adamw(cop_cuda *cuda, cudaStream_t stream, const cop_adamw_args *args,
+                          cop_error *err)
+{
+    (void)cuda;
+    (void)stream;
+    (void)args;
+    return COP_FAIL(err, COP_ERR_UNSUPPORTED, "adamw: not yet on this backend");
+}

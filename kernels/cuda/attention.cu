@@ -1,0 +1,35 @@
+#include "kernels/cuda/ops.h"
+
+uint64_t cop_cuda_attention_forward_scratch(const cop_cuda *cuda,
+                                            const cop_attention_forward_args *args)
+{
+    (void)cuda;
+    (void)args;
+    return 0;
+}
+
+cop_status cop_cuda_attention_forward(cop_cuda *cuda, cudaStream_t stream,
+                                      const cop_attention_forward_args *args, cop_error *err)
+{
+    (void)cuda;
+    (void)stream;
+    (void)args;
+    return COP_FAIL(err, COP_ERR_UNSUPPORTED, "attention_forward: not yet on this backend");
+}
+
+uint64_t cop_cuda_attention_backward_scratch(const cop_cuda *cuda,
+                                             const cop_attention_backward_args *args)
+{
+    (void)cuda;
+    (void)args;
+    return 0;
+}
+
+cop_status cop_cuda_attention_backward(cop_cuda *cuda, cudaStream_t stream,
+                                       const cop_attention_backward_args *args, cop_error *err)
+{
+    (void)cuda;
+    (void)stream;
+    (void)args;
+    return COP_FAIL(err, COP_ERR_UNSUPPORTED, "attention_backward: not yet on this backend");
+}

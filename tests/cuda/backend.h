@@ -1,0 +1,17 @@
+// The CUDA backend that a test is linked with: on the host, by the shim, or on a device, by the
+// plugin.
+
+#ifndef COP_TESTS_CUDA_BACKEND_H
+#define COP_TESTS_CUDA_BACKEND_H
+
+#include "kernels/backend.h"
+
+// COP_ERR_UNSUPPORTED: there is no device; the test is skipped.
+COP_MUST_CHECK cop_status cop_test_cuda_backend(cop_backend **out, cop_error *err);
+
+// Thread orders to try: several on the host (set in the environment), one on a device.
+extern const char *const cop_test_cuda_orders[];
+extern const int cop_test_cuda_orders_count;
+void cop_test_cuda_use_order(const char *order);
+
+#endif
