@@ -14,8 +14,20 @@
 enum {
     FLUSH_BYTES = 96 << 20, // more than a last-level cache of a few cores
     COPY_BYTES = 16 << 20,
-    COPY_PIECE = 1 << 20
+    COPY_PIECE = 1 << 20,
+    DEVICE_COPY_BYTES = 1 << 30,
+    BLOCK_BYTES = 16 << 20, // of random values, repeated
+    INNER_MAX = 1000
 };
+
+// A run on a device takes at least this long, by repetition.
+static const double inner_seconds = 5e-3;
+
+static _Noreturn void die(const bench *self, const char *message)
+{
+    (void)fprintf(stderr, "%s: %s\n", self->program, message);
+    exit(1); // NOLINT(concurrency-mt-unsafe): one thread
+}
 
 static void read_commit(char *out, size_t bytes)
 {
@@ -31,8 +43,21 @@ static void read_commit(char *out, size_t bytes)
     }
 }
 
+static void open_device(bench *self, const char *name)
+{
+    cop_error err = {0};
+    cop_device_info info;
+    if (cop_backend_create(&self->backend, name, &err) != COP_OK ||
+        cop_backend_info(self->backend, &info, &err) != COP_OK) {
+        die(self, err.message);
+    }
+    self->is_device = !info.is_host_memory;
+    (void)snprintf(self->device, sizeof self->device, "%s", info.name);
+}
+
 void bench_init(bench *self, const char *program, int argc, char **argv)
 {
+    const char *device = "cpu";
     *self = (bench){.program = program, .repeats = BENCH_REPEATS};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--quick") == 0) {
@@ -42,20 +67,32 @@ void bench_init(bench *self, const char *program, int argc, char **argv)
                    strcmp(argv[i + 1], "cpu") == 0) {
             self->is_cpu_clock = true;
             i++;
+        } else if (strcmp(argv[i], "--device") == 0 && i + 1 < argc) {
+            device = argv[++i];
         } else {
-            (void)fprintf(stderr, "usage: %s [--quick] [--clock cpu]\n", program);
+            (void)fprintf(stderr, "usage: %s [--quick] [--clock cpu] [--device NAME]\n", program);
             exit(2); // NOLINT(concurrency-mt-unsafe): one thread
         }
     }
-    (void)snprintf(self->command, sizeof self->command, "%s%s%s", program,
-                   self->is_quick ? " --quick" : "", self->is_cpu_clock ? " --clock cpu" : "");
+    (void)snprintf(self->command, sizeof self->command, "%s%s%s%s%s", program,
+                   self->is_quick ? " --quick" : "", self->is_cpu_clock ? " --clock cpu" : "",
+                   strcmp(device, "cpu") != 0 ? " --device " : "",
+                   strcmp(device, "cpu") != 0 ? device : "");
     read_commit(self->commit, sizeof self->commit);
     cop_system_cpu_name(self->cpu, (int)sizeof self->cpu);
-    self->flush = bench_memory(FLUSH_BYTES);
+    open_device(self, device);
+    if (!self->is_device) {
+        self->flush = cop_alloc(FLUSH_BYTES, 1);
+        if (self->flush == NULL) {
+            die(self, "no memory to empty caches with");
+        }
+    }
 }
 
 void bench_release(bench *self)
 {
+    bench_free_memory(self);
+    cop_backend_destroy(self->backend);
     cop_free(self->flush);
     *self = (bench){0};
 }
@@ -69,12 +106,16 @@ static void empty_cache(const bench *self)
     }
 }
 
-static void run_once(bench_case *each)
+static void run_times(const bench *self, bench_case *each, int times)
 {
     cop_error err = {0};
-    if (each->run(each->context, &err) != COP_OK) {
-        (void)fprintf(stderr, "%s: %s\n", each->name, err.message);
-        exit(1); // NOLINT(concurrency-mt-unsafe): one thread
+    cop_status status = COP_OK;
+    for (int i = 0; i < times && status == COP_OK; i++) {
+        status = each->run(each->context, &err);
+    }
+    if (status != COP_OK || cop_backend_synchronize(self->backend, NULL, &err) != COP_OK) {
+        (void)fprintf(stderr, "%s: ", each->name);
+        die(self, err.message);
     }
 }
 
@@ -94,22 +135,39 @@ static int compare_seconds(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+// How often a case runs between two waits.
+static int inner_times(const bench *self, bench_case *each)
+{
+    if (!self->is_device) {
+        return 1;
+    }
+    const double start = cop_clock_seconds();
+    run_times(self, each, 1);
+    const double once = cop_clock_seconds() - start;
+    const double times = inner_seconds / (once > 0.0 ? once : inner_seconds);
+    return times < 1.0 ? 1 : times > INNER_MAX ? INNER_MAX : (int)times;
+}
+
 void bench_run(const bench *self, bench_case *cases, size_t count)
 {
     double *seconds = cop_alloc(count * (size_t)self->repeats, sizeof *seconds);
-    if (seconds == NULL) {
-        (void)fprintf(stderr, "%s: out of memory\n", self->program);
-        exit(1); // NOLINT(concurrency-mt-unsafe): one thread
+    int *times = cop_alloc(count, sizeof *times);
+    if (seconds == NULL || times == NULL) {
+        die(self, "out of memory");
     }
     for (size_t i = 0; i < count; i++) {
-        run_once(&cases[i]);
+        run_times(self, &cases[i], 1);
+        times[i] = inner_times(self, &cases[i]);
     }
     for (int turn = 0; turn < self->repeats; turn++) {
         for (size_t i = 0; i < count; i++) {
-            empty_cache(self);
+            if (!self->is_device) {
+                empty_cache(self);
+            }
             const double start = seconds_of(self);
-            run_once(&cases[i]);
-            seconds[i * (size_t)self->repeats + (size_t)turn] = seconds_of(self) - start;
+            run_times(self, &cases[i], times[i]);
+            seconds[i * (size_t)self->repeats + (size_t)turn] =
+                (seconds_of(self) - start) / times[i];
         }
     }
     for (size_t i = 0; i < count; i++) {
@@ -119,6 +177,7 @@ void bench_run(const bench *self, bench_case *cases, size_t count)
         cases[i].median = own[self->repeats / 2];
     }
     cop_free(seconds);
+    cop_free(times);
 }
 
 void bench_print(const bench *self, const bench_case *result, const char *limit,
@@ -136,13 +195,14 @@ void bench_print(const bench *self, const bench_case *result, const char *limit,
         (void)printf(",\"limit\":\"%s\",\"percent_of_limit\":%.1f", limit,
                      100.0 * roof_seconds / result->best);
     }
-    (void)printf(
-        "%s,\"runs\":%d,\"threads\":%d,\"cpu\":\"%s\",\"commit\":\"%s\",\"command\":\"%s\"}\n",
-        extra, self->repeats, cop_system_threads(), self->cpu, self->commit, self->command);
+    (void)printf("%s,\"runs\":%d,\"device\":\"%s\",\"threads\":%d,\"cpu\":\"%s\",\"commit\":\"%s\","
+                 "\"command\":\"%s\"}\n",
+                 extra, self->repeats, self->device, cop_system_threads(), self->cpu, self->commit,
+                 self->command);
     (void)fflush(stdout);
 }
 
-cop_status bench_copy(void *context, cop_error *err)
+static cop_status copy_on_host(void *context, cop_error *err)
 {
     char *to = context;
     const char *from = to + COPY_BYTES;
@@ -154,36 +214,120 @@ cop_status bench_copy(void *context, cop_error *err)
     return COP_OK;
 }
 
-double bench_copy_bytes(void)
+static cop_status copy_on_device(void *context, cop_error *err)
 {
-    return 2.0 * COPY_BYTES;
+    const bench *self = context;
+    char *to = self->flush;
+    return cop_backend_on_device(self->backend, NULL, to, to + DEVICE_COPY_BYTES, DEVICE_COPY_BYTES,
+                                 err);
 }
 
-void *bench_memory(size_t bytes)
+bench_case bench_copy_case(bench *self)
 {
-    void *memory = cop_alloc(bytes, 1);
-    if (memory == NULL) {
-        (void)fprintf(stderr, "benchmark: out of memory: %zu bytes\n", bytes);
-        exit(1); // NOLINT(concurrency-mt-unsafe): one thread
+    bench_case copy = {.name = "copy", .run = copy_on_host, .bytes = 2.0 * COPY_BYTES};
+    if (self->is_device) {
+        self->flush = bench_memory(self, 2 * (size_t)DEVICE_COPY_BYTES);
+        copy.run = copy_on_device;
+        copy.context = self;
+        copy.bytes = 2.0 * DEVICE_COPY_BYTES;
+    } else {
+        copy.context = bench_memory(self, 2 * (size_t)COPY_BYTES);
     }
-    memset(memory, 0, bytes); // commits the pages
+    return copy;
+}
+
+const char *bench_copy_name(const bench *self)
+{
+    return self->is_device ? "copy of 1 GiB" : "copy of 16 MiB";
+}
+
+void *bench_memory(bench *self, size_t bytes)
+{
+    cop_error err = {0};
+    void *memory = NULL;
+    void **grown = cop_realloc(self->memory, self->memory_count + 1, sizeof *grown);
+    if (grown == NULL) {
+        die(self, "out of memory");
+    }
+    self->memory = grown;
+    if (cop_backend_alloc(self->backend, &memory, bytes, "operands", &err) != COP_OK ||
+        cop_backend_zero(self->backend, NULL, memory, bytes, &err) != COP_OK) {
+        die(self, err.message);
+    }
+    self->memory[self->memory_count++] = memory;
     return memory;
 }
 
-cop_matrix bench_matrix(cop_dtype dtype, int64_t rows, int64_t cols)
+void bench_free_memory(bench *self)
 {
-    const size_t bytes = cop_dtype_bytes(dtype);
-    const cop_matrix m =
-        cop_matrix_dense(bench_memory((size_t)(rows * cols) * bytes), dtype, rows, cols);
-    uint32_t state = 2463534242U;
-    for (int64_t i = 0; i < rows * cols; i++) {
-        state = state * 1664525U + 1013904223U;
-        const float value = (float)(state >> 8) / 8388608.0F - 1.0F;
-        if (dtype == COP_BF16) {
-            ((uint16_t *)m.data)[i] = cop_bf16_from_f32(value);
-        } else {
-            ((float *)m.data)[i] = value;
+    for (size_t i = 0; i < self->memory_count; i++) {
+        cop_backend_free(self->backend, self->memory[i]);
+    }
+    cop_free(self->memory);
+    self->memory = NULL;
+    self->memory_count = 0;
+    self->flush = self->is_device ? NULL : self->flush;
+}
+
+// Fills backend memory with copies of a block on the host.
+static void upload(bench *self, char *to, size_t bytes, const void *block, size_t block_bytes)
+{
+    cop_error err = {0};
+    for (size_t done = 0; done < bytes; done += block_bytes) {
+        const size_t left = bytes - done;
+        const size_t now = left < block_bytes ? left : block_bytes;
+        if (cop_backend_to_device(self->backend, NULL, to + done, block, now, &err) != COP_OK) {
+            die(self, err.message);
         }
     }
+    if (cop_backend_synchronize(self->backend, NULL, &err) != COP_OK) {
+        die(self, err.message);
+    }
+}
+
+static uint32_t next_random(uint32_t *state)
+{
+    *state = *state * 1664525U + 1013904223U;
+    return *state >> 8;
+}
+
+cop_matrix bench_matrix(bench *self, cop_dtype dtype, int64_t rows, int64_t cols)
+{
+    const size_t element = cop_dtype_bytes(dtype);
+    const size_t bytes = (size_t)(rows * cols) * element;
+    const size_t block_bytes = bytes < BLOCK_BYTES ? bytes : BLOCK_BYTES;
+    const cop_matrix m = cop_matrix_dense(bench_memory(self, bytes), dtype, rows, cols);
+    char *block = cop_alloc(block_bytes + 1, 1);
+    uint32_t state = 2463534242U;
+    if (block == NULL) {
+        die(self, "out of memory");
+    }
+    for (size_t i = 0; i < block_bytes / element; i++) {
+        const float value = (float)next_random(&state) / 8388608.0F - 1.0F;
+        if (dtype == COP_BF16) {
+            ((uint16_t *)(void *)block)[i] = cop_bf16_from_f32(value);
+        } else {
+            ((float *)(void *)block)[i] = value;
+        }
+    }
+    upload(self, m.data, bytes, block, block_bytes);
+    cop_free(block);
     return m;
+}
+
+int32_t *bench_ids(bench *self, int64_t count, int64_t limit)
+{
+    const size_t bytes = (size_t)count * sizeof(int32_t);
+    int32_t *ids = bench_memory(self, bytes);
+    int32_t *block = cop_alloc((size_t)count + 1, sizeof *block);
+    uint32_t state = 1U;
+    if (block == NULL) {
+        die(self, "out of memory");
+    }
+    for (int64_t i = 0; i < count; i++) {
+        block[i] = (int32_t)((int64_t)next_random(&state) % limit);
+    }
+    upload(self, (char *)ids, bytes, block, bytes);
+    cop_free(block);
+    return ids;
 }

@@ -1,6 +1,8 @@
-// What the benchmarks share: cases are warmed up, then run in turns with the cache emptied before
-// each run, so that a disturbance of the machine hits all of them alike; best and median of the
-// runs are kept. Every result is one JSON line with the commit and the command that made it.
+// What the benchmarks of operators share: cases are warmed up, then run in turns, so that a
+// disturbance of the machine hits all of them alike; best and median of the runs are kept. On the
+// CPU the cache is emptied before each run. On a device a run is repeated between two waits until it
+// takes some milliseconds, so that launching and waiting do not count; operands are chosen larger
+// than its cache. Every result is one JSON line with the commit and the command that made it.
 
 #ifndef COP_BENCHMARKS_BENCH_H
 #define COP_BENCHMARKS_BENCH_H
@@ -31,12 +33,18 @@ typedef struct bench {
     int repeats;
     bool is_quick;
     bool is_cpu_clock;
-    void *flush; // owned
+    cop_backend *backend; // owned
+    bool is_device;       // its memory is not the host's
+    char device[96];
+    void *flush;   // owned; CPU only
+    void **memory; // owned, of the backend
+    size_t memory_count;
 } bench;
 
-// Reads the command line: `--quick` runs everything twice only; `--clock cpu` takes the CPU time of
-// the process, divided by its threads, for the wall clock: what a shared machine takes away is not
-// counted then (meaningful with one thread). Exits with 2 on anything else.
+// Reads the command line: `--device NAME` is the backend, "cpu" when not given; `--quick` runs
+// everything twice only; `--clock cpu` takes the CPU time of the process, divided by its threads, for
+// the wall clock: what a shared machine takes away is not counted then (meaningful with one thread).
+// Exits with 2 on anything else, with 1 when there is no such device.
 void bench_init(bench *self, const char *program, int argc, char **argv);
 void bench_release(bench *self);
 
@@ -48,12 +56,16 @@ void bench_run(const bench *self, bench_case *cases, size_t count);
 void bench_print(const bench *self, const bench_case *result, const char *limit,
                  double roof_seconds, const char *extra);
 
-// A copy by all threads: reads and writes 16 MiB. bench_copy_bytes() is what it moves.
-cop_status bench_copy(void *context, cop_error *err); // context: bench_memory(32 MiB)
-double bench_copy_bytes(void);
+// The case that measures the bandwidth of a copy: 16 MiB by all threads, or 1 GiB on a device. Its
+// bytes are what it reads and writes; bench_copy_name() says so for results.
+bench_case bench_copy_case(bench *self);
+const char *bench_copy_name(const bench *self);
 
-// Memory for operands, never freed: a benchmark ends soon. Random values of about 1.
-void *bench_memory(size_t bytes);
-cop_matrix bench_matrix(cop_dtype dtype, int64_t rows, int64_t cols);
+// Memory of the backend for operands, zeroed; random values of [-1, 1), or ids of [0, limit). Exits
+// when there is none. bench_free_memory() frees all of it.
+void *bench_memory(bench *self, size_t bytes);
+cop_matrix bench_matrix(bench *self, cop_dtype dtype, int64_t rows, int64_t cols);
+int32_t *bench_ids(bench *self, int64_t count, int64_t limit);
+void bench_free_memory(bench *self);
 
 #endif

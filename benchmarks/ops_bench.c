@@ -1,27 +1,72 @@
-// Every operator of the fast backend at the sizes of a small student (2048 tokens, hidden 512),
-// with its share of what limits it: the bandwidth of a copy, or the matmul peak at the element type
-// of the operands; both are measured in the same turns.
-//     ops_bench [--quick] [--clock cpu]
+// Every operator of a backend with its share of what limits it: the bandwidth of a copy, or the matmul
+// peak at the element type of the operands; both are measured in the same turns. Sizes are those of a
+// small student on the CPU (2048 tokens, hidden 512), of Minitron 8B on a device (8192 tokens,
+// hidden 4096, 256,000 ids, a teacher of 6144).
+//     ops_bench [--quick] [--clock cpu] [--device NAME]
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/dtype.h"
 #include "benchmarks/bench.h"
 
-enum {
-    TOKENS = 2048,
-    SEQUENCE = 512,
-    HIDDEN = 512,
-    FFN = 1408,
-    HEADS = 8,
-    KV_HEADS = 4,
-    HEAD_DIM = 64,
-    VOCAB = 8192,
-    TEACHER = 768,
-    PARAMETERS = 4 << 20,
-    CASES_MAX = 40
-};
+enum { CASES_MAX = 40 };
+
+// What the operands are sized by.
+typedef struct sizes {
+    int64_t tokens;
+    int64_t sequence;
+    int64_t hidden;
+    int64_t ffn;
+    int64_t heads;
+    int64_t kv_heads;
+    int64_t head_dim;
+    int64_t vocab;
+    int64_t teacher; // hidden size
+    int64_t parameters;
+    int64_t peak[3]; // M, N, K of the product that measures the peak
+    const char *peak_name;
+} sizes;
+
+static const sizes host_sizes = {2048,
+                                 512,
+                                 512,
+                                 1408,
+                                 8,
+                                 4,
+                                 64,
+                                 8192,
+                                 768,
+                                 4 << 20,
+                                 {2048, 1024, 1024},
+                                 "matmul 2048x1024x1024"};
+static const sizes host_quick_sizes = {
+    512, 512, 512, 1408, 8, 4, 64, 8192, 768, 1 << 20, {2048, 1024, 1024}, "matmul 2048x1024x1024"};
+static const sizes device_sizes = {8192,
+                                   4096,
+                                   4096,
+                                   16384,
+                                   32,
+                                   8,
+                                   128,
+                                   256000,
+                                   6144,
+                                   256 << 20,
+                                   {8192, 8192, 8192},
+                                   "matmul 8192x8192x8192"};
+static const sizes device_quick_sizes = {2048,
+                                         1024,
+                                         1024,
+                                         4096,
+                                         8,
+                                         2,
+                                         128,
+                                         32000,
+                                         1536,
+                                         16 << 20,
+                                         {4096, 4096, 4096},
+                                         "matmul 4096x4096x4096"};
 
 typedef struct context {
     cop_backend *backend;
@@ -91,9 +136,9 @@ static cop_status run_op(void *opaque, cop_error *err)
 }
 
 typedef struct suite {
-    cop_backend *backend;
+    bench *bench;
     cop_dtype dtype;
-    int64_t tokens;
+    sizes size;
     context contexts[CASES_MAX];
     bench_case cases[CASES_MAX];
     size_t count;
@@ -103,123 +148,132 @@ typedef struct suite {
 static context *add_case(suite *self, cop_op op, const char *name, double flops, double bytes)
 {
     context *at = &self->contexts[self->count];
-    *at = (context){.backend = self->backend, .op = op};
+    *at = (context){.backend = self->bench->backend, .op = op};
     self->cases[self->count++] =
         (bench_case){.name = name, .run = run_op, .context = at, .flops = flops, .bytes = bytes};
     return at;
 }
 
-static void *scratch_for(const context *at)
+static void *scratch_for(const suite *self, const context *at)
 {
     const uint64_t bytes =
         at->backend->ops->scratch_bytes(at->backend, at->op, (const void *)&at->args);
-    return bytes > 0 ? bench_memory((size_t)bytes) : NULL;
+    return bytes > 0 ? bench_memory(self->bench, (size_t)bytes) : NULL;
+}
+
+static cop_matrix wide(const suite *self, int64_t rows, int64_t cols)
+{
+    return bench_matrix(self->bench, COP_F32, rows, cols);
+}
+
+static cop_matrix narrow(const suite *self, int64_t rows, int64_t cols)
+{
+    return bench_matrix(self->bench, self->dtype, rows, cols);
 }
 
 static cop_matrix activation(const suite *self, int64_t cols)
 {
-    return bench_matrix(self->dtype, self->tokens, cols);
+    return narrow(self, self->size.tokens, cols);
 }
 
 static double size_of(const suite *self, int64_t cols)
 {
-    return (double)self->tokens * (double)cols * (double)cop_dtype_bytes(self->dtype);
+    return (double)self->size.tokens * (double)cols * (double)cop_dtype_bytes(self->dtype);
 }
 
 static void add_peaks(suite *self)
 {
-    context *at = add_case(self, COP_OP_MATMUL, "matmul_peak", 2.0 * 2048 * 1024 * 1024, 0);
+    const int64_t *peak = self->size.peak;
+    const double flops = 2.0 * (double)peak[0] * (double)peak[1] * (double)peak[2];
+    context *at = add_case(self, COP_OP_MATMUL, "matmul_peak", flops, 0);
     at->args.matmul = (cop_matmul_args){
-        .a = bench_matrix(self->dtype, 2048, 1024),
-        .b = bench_matrix(self->dtype, 1024, 1024),
-        .c = bench_matrix(COP_F32, 2048, 1024),
+        .a = narrow(self, peak[0], peak[2]),
+        .b = narrow(self, peak[1], peak[2]),
+        .c = wide(self, peak[0], peak[1]),
         .transpose_b = true,
         .alpha = 1.0F,
     };
-    at->args.matmul.scratch = scratch_for(at);
-    self->cases[self->count++] = (bench_case){
-        .name = "copy",
-        .run = bench_copy,
-        .context = bench_memory((size_t)bench_copy_bytes()),
-        .bytes = bench_copy_bytes(),
-    };
+    at->args.matmul.scratch = scratch_for(self, at);
+    self->cases[self->count++] = bench_copy_case(self->bench);
 }
 
 static void add_norms(suite *self)
 {
-    const double bytes = size_of(self, HIDDEN);
+    const double bytes = size_of(self, self->size.hidden);
     context *at = add_case(self, COP_OP_NORM_FORWARD, "norm_forward+residual", 0, 4 * bytes);
     at->args.norm_forward = (cop_norm_forward_args){
         .eps = 1e-5F,
-        .x = activation(self, HIDDEN),
-        .residual = activation(self, HIDDEN),
-        .sum = activation(self, HIDDEN),
-        .gain = bench_matrix(COP_F32, 1, HIDDEN),
-        .y = activation(self, HIDDEN),
-        .stats = bench_matrix(COP_F32, self->tokens, 2),
+        .x = activation(self, self->size.hidden),
+        .residual = activation(self, self->size.hidden),
+        .sum = activation(self, self->size.hidden),
+        .gain = wide(self, 1, self->size.hidden),
+        .y = activation(self, self->size.hidden),
+        .stats = wide(self, self->size.tokens, 2),
     };
     const cop_norm_forward_args forward = at->args.norm_forward;
     at = add_case(self, COP_OP_NORM_BACKWARD, "norm_backward+accumulate", 0, 4 * bytes);
     at->args.norm_backward = (cop_norm_backward_args){
-        .d_y = activation(self, HIDDEN),
+        .d_y = activation(self, self->size.hidden),
         .x = forward.sum,
         .gain = forward.gain,
         .stats = forward.stats,
-        .d_x = activation(self, HIDDEN),
-        .d_gain = bench_matrix(COP_F32, 1, HIDDEN),
+        .d_x = activation(self, self->size.hidden),
+        .d_gain = wide(self, 1, self->size.hidden),
         .accumulate = true,
     };
-    at->args.norm_backward.scratch = scratch_for(at);
+    at->args.norm_backward.scratch = scratch_for(self, at);
 }
 
 static void add_attention(suite *self)
 {
-    const int64_t batch = self->tokens / SEQUENCE;
-    const double flops = 2.0 * (double)batch * HEADS * SEQUENCE * SEQUENCE * HEAD_DIM; // causal
-    context *at = add_case(self, COP_OP_ROPE, "rope", 0, 2 * size_of(self, HIDDEN));
+    const int64_t batch = self->size.tokens / self->size.sequence;
+    const double t = (double)self->size.sequence;
+    const double width = (double)(self->size.heads * self->size.head_dim);
+    const double flops = 2.0 * (double)batch * width * t * t; // causal
+    context *at = add_case(self, COP_OP_ROPE, "rope", 0, 2 * size_of(self, self->size.hidden));
     at->args.rope = (cop_rope_args){
-        .x = activation(self, HIDDEN),
-        .heads = HEADS,
-        .head_dim = HEAD_DIM,
-        .sequence = SEQUENCE,
-        .cos = bench_matrix(COP_F32, SEQUENCE, HEAD_DIM / 2),
-        .sin = bench_matrix(COP_F32, SEQUENCE, HEAD_DIM / 2),
+        .x = activation(self, self->size.hidden),
+        .heads = self->size.heads,
+        .head_dim = self->size.head_dim,
+        .sequence = self->size.sequence,
+        .cos = wide(self, self->size.sequence, self->size.head_dim / 2),
+        .sin = wide(self, self->size.sequence, self->size.head_dim / 2),
     };
     at = add_case(self, COP_OP_ATTENTION_FORWARD, "attention_forward", flops, 0);
     const cop_attention_forward_args forward = {
         .batch = batch,
-        .sequence = SEQUENCE,
-        .heads = HEADS,
-        .kv_heads = KV_HEADS,
-        .head_dim = HEAD_DIM,
+        .sequence = self->size.sequence,
+        .heads = self->size.heads,
+        .kv_heads = self->size.kv_heads,
+        .head_dim = self->size.head_dim,
         .scale = 0.125F,
-        .q = activation(self, (int64_t)HEADS * HEAD_DIM),
-        .k = activation(self, (int64_t)KV_HEADS * HEAD_DIM),
-        .v = activation(self, (int64_t)KV_HEADS * HEAD_DIM),
-        .o = activation(self, (int64_t)HEADS * HEAD_DIM),
-        .lse = bench_matrix(COP_F32, batch * HEADS, SEQUENCE),
+        .q = activation(self, self->size.heads * self->size.head_dim),
+        .k = activation(self, self->size.kv_heads * self->size.head_dim),
+        .v = activation(self, self->size.kv_heads * self->size.head_dim),
+        .o = activation(self, self->size.heads * self->size.head_dim),
+        .lse = wide(self, batch * self->size.heads, self->size.sequence),
     };
     at->args.attention_forward = forward;
-    at->args.attention_forward.scratch = scratch_for(at);
+    at->args.attention_forward.scratch = scratch_for(self, at);
     at = add_case(self, COP_OP_ATTENTION_BACKWARD, "attention_backward", 2.5 * flops, 0);
     at->args.attention_backward = (cop_attention_backward_args){
         .batch = batch,
-        .sequence = SEQUENCE,
-        .heads = HEADS,
-        .kv_heads = KV_HEADS,
-        .head_dim = HEAD_DIM,
+        .sequence = self->size.sequence,
+        .heads = self->size.heads,
+        .kv_heads = self->size.kv_heads,
+        .head_dim = self->size.head_dim,
         .scale = 0.125F,
         .q = forward.q,
         .k = forward.k,
         .v = forward.v,
         .o = forward.o,
         .lse = forward.lse,
-        .d_o = activation(self, (int64_t)HEADS * HEAD_DIM),
-        .d_q = activation(self, (int64_t)HEADS * HEAD_DIM),
-        .d_k = activation(self, (int64_t)KV_HEADS * HEAD_DIM),
-        .d_v = activation(self, (int64_t)KV_HEADS * HEAD_DIM),
+        .d_o = activation(self, self->size.heads * self->size.head_dim),
+        .d_q = activation(self, self->size.heads * self->size.head_dim),
+        .d_k = activation(self, self->size.kv_heads * self->size.head_dim),
+        .d_v = activation(self, self->size.kv_heads * self->size.head_dim),
     };
-    at->args.attention_backward.scratch = scratch_for(at);
+    at->args.attention_backward.scratch = scratch_for(self, at);
 }
 
 static void add_activations(suite *self)
@@ -236,12 +290,12 @@ static void add_activations(suite *self)
         {COP_ACTIVATION_GELU_TANH, false, "gelu_tanh_forward", "gelu_tanh_backward"},
     };
 
-    const cop_matrix gate = activation(self, FFN);
-    const cop_matrix up = activation(self, FFN);
-    const cop_matrix y = activation(self, FFN);
-    const cop_matrix d_gate = activation(self, FFN);
-    const cop_matrix d_up = activation(self, FFN);
-    const double bytes = size_of(self, FFN);
+    const cop_matrix gate = activation(self, self->size.ffn);
+    const cop_matrix up = activation(self, self->size.ffn);
+    const cop_matrix y = activation(self, self->size.ffn);
+    const cop_matrix d_gate = activation(self, self->size.ffn);
+    const cop_matrix d_up = activation(self, self->size.ffn);
+    const double bytes = size_of(self, self->size.ffn);
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         const cop_matrix none = {0};
         const bool is_gated = kinds[i].is_gated;
@@ -262,114 +316,139 @@ static void add_activations(suite *self)
     }
 }
 
-static int32_t *random_ids(int64_t count, int64_t limit)
-{
-    int32_t *ids = bench_memory((size_t)count * sizeof *ids);
-    uint32_t state = 1U;
-    for (int64_t i = 0; i < count; i++) {
-        state = state * 1664525U + 1013904223U;
-        ids[i] = (int32_t)((int64_t)(state >> 8) % limit);
-    }
-    return ids;
-}
-
 static void add_moves(suite *self)
 {
-    const double bytes = size_of(self, HIDDEN);
-    const double wide = (double)self->tokens * HIDDEN * sizeof(float);
-    const int32_t *ids = random_ids(self->tokens, VOCAB);
-    const int32_t *columns = random_ids(HIDDEN, HIDDEN);
-    const cop_matrix x = activation(self, HIDDEN);
-    const cop_matrix y = activation(self, HIDDEN);
-    const cop_matrix other =
-        bench_matrix(self->dtype == COP_F32 ? COP_BF16 : COP_F32, self->tokens, HIDDEN);
+    const double bytes = size_of(self, self->size.hidden);
+    const double elements = (double)self->size.tokens * (double)self->size.hidden;
+    const int32_t *ids = bench_ids(self->bench, self->size.tokens, self->size.vocab);
+    const int32_t *columns = bench_ids(self->bench, self->size.hidden, self->size.hidden);
+    const cop_matrix x = activation(self, self->size.hidden);
+    const cop_matrix y = activation(self, self->size.hidden);
+    const cop_matrix other = bench_matrix(self->bench, self->dtype == COP_F32 ? COP_BF16 : COP_F32,
+                                          self->size.tokens, self->size.hidden);
     context *at = add_case(self, COP_OP_EMBEDDING_FORWARD, "embedding_forward", 0, 2 * bytes);
     at->args.embedding_forward = (cop_embedding_forward_args){
-        .ids = ids, .table = bench_matrix(self->dtype, VOCAB, HIDDEN), .y = y};
-    at = add_case(self, COP_OP_EMBEDDING_BACKWARD, "embedding_backward", 0, bytes + 2 * wide);
+        .ids = ids, .table = narrow(self, self->size.vocab, self->size.hidden), .y = y};
+    at = add_case(self, COP_OP_EMBEDDING_BACKWARD, "embedding_backward", 0,
+                  bytes + 2 * sizeof(float) * elements);
     at->args.embedding_backward = (cop_embedding_backward_args){
-        .ids = ids, .d_y = x, .d_table = bench_matrix(COP_F32, VOCAB, HIDDEN)};
+        .ids = ids, .d_y = x, .d_table = wide(self, self->size.vocab, self->size.hidden)};
     at = add_case(self, COP_OP_BIAS_ADD, "bias_add", 0, 2 * bytes);
-    at->args.bias_add = (cop_bias_add_args){.x = y, .bias = bench_matrix(COP_F32, 1, HIDDEN)};
+    at->args.bias_add = (cop_bias_add_args){.x = y, .bias = wide(self, 1, self->size.hidden)};
     at = add_case(self, COP_OP_COLUMN_SUM, "column_sum", 0, bytes);
-    at->args.column_sum = (cop_column_sum_args){.x = x, .sum = bench_matrix(COP_F32, 1, HIDDEN)};
-    at->args.column_sum.scratch = scratch_for(at);
+    at->args.column_sum = (cop_column_sum_args){.x = x, .sum = wide(self, 1, self->size.hidden)};
+    at->args.column_sum.scratch = scratch_for(self, at);
     at = add_case(self, COP_OP_ADD, "add", 0, 3 * bytes);
     at->args.add = (cop_add_args){.x = x, .y = y, .alpha = 0.5F, .beta = 0.5F};
-    at = add_case(self, COP_OP_CONVERT, "convert", 0, (double)self->tokens * HIDDEN * 6);
+    at = add_case(self, COP_OP_CONVERT, "convert", 0, 6 * elements);
     at->args.convert = (cop_convert_args){.x = x, .y = other};
     at = add_case(self, COP_OP_GATHER, "gather_columns", 0, 2 * bytes);
     at->args.gather = (cop_gather_args){.x = x, .y = y, .col_index = columns};
 }
 
+// Drawing a sample of the teacher, and the loss against it: no teacher's logits in the step.
+static void add_samples(suite *self, const cop_head_loss_args *exact, double vocab)
+{
+    enum { DRAWS = 50 };
+
+    const int64_t n = exact->hidden.rows;
+    context *at = add_case(self, COP_OP_SAMPLE_TARGETS, "sample_targets",
+                           2.0 * vocab * (double)self->size.teacher, 0);
+    const cop_sample_targets_args sample = {
+        .hidden = exact->teacher_hidden,
+        .head = exact->teacher_head,
+        .draws = DRAWS,
+        .seed = 1,
+        .ids = bench_ids(self->bench, n * DRAWS, self->size.vocab),
+        .weights = wide(self, n, DRAWS),
+        .entropy = wide(self, 1, n),
+    };
+    at->args.sample_targets = sample;
+    at->args.sample_targets.scratch = scratch_for(self, at);
+    at = add_case(self, COP_OP_HEAD_LOSS, "head_loss_sampled",
+                  6.0 * vocab * (double)self->size.hidden, 0);
+    at->args.head_loss = *exact;
+    at->args.head_loss.teacher_hidden = (cop_matrix){0};
+    at->args.head_loss.teacher_head = (cop_matrix){0};
+    at->args.head_loss.sample_ids = sample.ids;
+    at->args.head_loss.sample_weights = sample.weights;
+    at->args.head_loss.sample_entropy = sample.entropy;
+    at->args.head_loss.scratch = scratch_for(self, at);
+}
+
 static void add_losses(suite *self)
 {
-    const int64_t n = self->tokens / 2;
-    const double bytes = size_of(self, HIDDEN);
-    context *at = add_case(self, COP_OP_HEAD_LOSS, "head_loss_kl",
-                           (double)n * VOCAB * (6.0 * HIDDEN + 2.0 * TEACHER), 0);
+    const int64_t n = self->bench->is_device ? self->size.tokens : self->size.tokens / 2;
+    const double vocab = (double)n * (double)self->size.vocab;
+    const double student = 6.0 * (double)self->size.hidden;
+    const double teacher = 2.0 * (double)self->size.teacher;
+    const double bytes = size_of(self, self->size.hidden);
+    context *at = add_case(self, COP_OP_HEAD_LOSS, "head_loss_kl", vocab * (student + teacher), 0);
     at->args.head_loss = (cop_head_loss_args){
-        .hidden = bench_matrix(self->dtype, n, HIDDEN),
-        .head = bench_matrix(self->dtype, VOCAB, HIDDEN),
-        .targets = random_ids(n, VOCAB),
-        .teacher_hidden = bench_matrix(self->dtype, n, TEACHER),
-        .teacher_head = bench_matrix(self->dtype, VOCAB, TEACHER),
+        .hidden = narrow(self, n, self->size.hidden),
+        .head = narrow(self, self->size.vocab, self->size.hidden),
+        .targets = bench_ids(self->bench, n, self->size.vocab),
+        .teacher_hidden = narrow(self, n, self->size.teacher),
+        .teacher_head = narrow(self, self->size.vocab, self->size.teacher),
         .kl_weight = 1.0F,
         .temperature = 1.0F,
         .grad_scale = 1e-3F,
-        .cross_entropy = bench_matrix(COP_F32, 1, n),
-        .kl = bench_matrix(COP_F32, 1, n),
-        .d_hidden = bench_matrix(self->dtype, n, HIDDEN),
-        .d_head = bench_matrix(COP_F32, VOCAB, HIDDEN),
+        .cross_entropy = wide(self, 1, n),
+        .kl = wide(self, 1, n),
+        .d_hidden = narrow(self, n, self->size.hidden),
+        .d_head = wide(self, self->size.vocab, self->size.hidden),
     };
-    at->args.head_loss.scratch = scratch_for(at);
+    at->args.head_loss.scratch = scratch_for(self, at);
+    add_samples(self, &at->args.head_loss, vocab);
     at = add_case(self, COP_OP_STATE_LOSS, "state_loss_cosine", 0, 3 * bytes);
     at->args.state_loss = (cop_state_loss_args){
         .kind = COP_STATE_LOSS_COSINE,
-        .student = activation(self, HIDDEN),
-        .teacher = activation(self, HIDDEN),
-        .loss = bench_matrix(COP_F32, 1, self->tokens),
-        .d_student = activation(self, HIDDEN),
+        .student = activation(self, self->size.hidden),
+        .teacher = activation(self, self->size.hidden),
+        .loss = wide(self, 1, self->size.tokens),
+        .d_student = activation(self, self->size.hidden),
         .grad_scale = 1.0F,
     };
 }
 
 static void add_reductions(suite *self)
 {
-    const cop_matrix x = activation(self, FFN);
-    const cop_matrix y = activation(self, FFN);
-    const double bytes = size_of(self, FFN);
-    const int64_t batch = self->tokens / SEQUENCE;
-    double *sum = bench_memory(sizeof *sum);
+    const cop_matrix x = activation(self, self->size.ffn);
+    const cop_matrix y = activation(self, self->size.ffn);
+    const double bytes = size_of(self, self->size.ffn);
+    const int64_t batch = self->size.tokens / self->size.sequence;
+    double *sum = bench_memory(self->bench, sizeof *sum);
     context *at = add_case(self, COP_OP_SUM_SQUARES, "sum_squares", 0, bytes);
     at->args.sum_squares = (cop_sum_squares_args){.x = x, .sum = sum};
-    at->args.sum_squares.scratch = scratch_for(at);
+    at->args.sum_squares.scratch = scratch_for(self, at);
     at = add_case(self, COP_OP_SEQUENCE_MOMENTS, "sequence_moments", 0, bytes);
     at->args.sequence_moments = (cop_sequence_moments_args){
         .x = x,
-        .sequence = SEQUENCE,
+        .sequence = self->size.sequence,
         .group = 1,
-        .out = bench_memory((size_t)batch * 3 * FFN * sizeof(double)),
+        .out = bench_memory(self->bench, 3 * (size_t)(batch * self->size.ffn) * sizeof(double)),
     };
     at = add_case(self, COP_OP_SEQUENCE_MOMENTS, "sequence_moments_heads", 0, bytes);
     at->args.sequence_moments = (cop_sequence_moments_args){
         .x = x,
-        .sequence = SEQUENCE,
-        .group = HEAD_DIM,
-        .out = bench_memory((size_t)batch * 3 * FFN * sizeof(double)),
+        .sequence = self->size.sequence,
+        .group = self->size.head_dim,
+        .out = bench_memory(self->bench, 3 * (size_t)(batch * self->size.ffn) * sizeof(double)),
     };
     at = add_case(self, COP_OP_ROW_COSINE, "row_cosine", 0, 2 * bytes);
     at->args.row_cosine = (cop_row_cosine_args){.x = x, .y = y, .sum = sum};
-    at->args.row_cosine.scratch = scratch_for(at);
+    at->args.row_cosine.scratch = scratch_for(self, at);
     at = add_case(self, COP_OP_ADAMW, "adamw", 0,
-                  PARAMETERS * (7.0 * sizeof(float) + (double)cop_dtype_bytes(self->dtype)));
+                  (double)self->size.parameters *
+                      (7.0 * sizeof(float) + (double)cop_dtype_bytes(self->dtype)));
     at->args.adamw = (cop_adamw_args){
-        .parameter = bench_matrix(COP_F32, 1, PARAMETERS),
-        .working = bench_matrix(self->dtype, 1, PARAMETERS),
-        .gradient = bench_matrix(COP_F32, 1, PARAMETERS),
-        .m = bench_matrix(COP_F32, 1, PARAMETERS),
-        .v = cop_matrix_dense(bench_memory((size_t)PARAMETERS * sizeof(float)), COP_F32, 1,
-                              PARAMETERS),
+        .parameter = wide(self, 1, self->size.parameters),
+        .working = narrow(self, 1, self->size.parameters),
+        .gradient = wide(self, 1, self->size.parameters),
+        .m = wide(self, 1, self->size.parameters),
+        .v = cop_matrix_dense(
+            bench_memory(self->bench, (size_t)self->size.parameters * sizeof(float)), COP_F32, 1,
+            self->size.parameters),
         .learning_rate = 1e-4F,
         .beta1 = 0.9F,
         .beta2 = 0.95F,
@@ -378,12 +457,20 @@ static void add_reductions(suite *self)
     };
 }
 
-static void run_suite(const bench *self, cop_backend *backend, cop_dtype dtype)
+static void run_suite(bench *self, cop_dtype dtype)
 {
-    suite *all = bench_memory(sizeof *all);
-    all->backend = backend;
+    suite *all = cop_alloc(1, sizeof *all);
+    if (all == NULL) {
+        (void)fprintf(stderr, "ops_bench: no memory\n");
+        exit(1); // NOLINT(concurrency-mt-unsafe): one thread
+    }
+    all->bench = self;
     all->dtype = dtype;
-    all->tokens = self->is_quick ? SEQUENCE : TOKENS;
+    if (self->is_device) {
+        all->size = self->is_quick ? device_quick_sizes : device_sizes;
+    } else {
+        all->size = self->is_quick ? host_quick_sizes : host_sizes;
+    }
     add_peaks(all);
     add_norms(all);
     add_attention(all);
@@ -399,26 +486,20 @@ static void run_suite(const bench *self, cop_backend *backend, cop_dtype dtype)
         const bool is_compute = each->flops > 0.0;
         char extra[64];
         (void)snprintf(extra, sizeof extra, ",\"dtype\":\"%s\",\"tokens\":%lld",
-                       cop_dtype_name(dtype), (long long)all->tokens);
-        bench_print(self, each, is_compute ? "matmul 2048x1024x1024" : "copy of 16 MiB",
+                       cop_dtype_name(dtype), (long long)all->size.tokens);
+        bench_print(self, each, is_compute ? all->size.peak_name : bench_copy_name(self),
                     is_compute ? each->flops / flops : each->bytes / bandwidth, extra);
     }
+    bench_free_memory(self);
     cop_free(all);
 }
 
 int main(int argc, char **argv)
 {
     bench self;
-    cop_backend *backend = NULL;
-    cop_error err = {0};
     bench_init(&self, "ops_bench", argc, argv);
-    if (cop_backend_create(&backend, "cpu", &err) != COP_OK) {
-        (void)fprintf(stderr, "%s\n", err.message);
-        return 1;
-    }
-    run_suite(&self, backend, COP_F32);
-    run_suite(&self, backend, COP_BF16);
-    cop_backend_destroy(backend);
+    run_suite(&self, COP_F32);
+    run_suite(&self, COP_BF16);
     bench_release(&self);
     return 0;
 }
