@@ -247,7 +247,11 @@ cop_status cop_trainer_plan(cop_plan *plan, const cop_arch *arch,
         cop_trainer_state_options(&effective, network_options->precision);
     cop_trainer_buffers buffers =
         cop_trainer_buffers_of(arch, network_options->precision, &effective, teacher, backend);
-    cop_optimizer_plan(plan, "student", arch, network_options);
+    status = cop_optimizer_plan(plan, "student", arch, network_options, &effective.optimizer,
+                                backend, err);
+    if (status != COP_OK) {
+        return status;
+    }
     cop_plan_add(plan, "training: LM head and losses", cop_trainer_buffers_lay_out(&buffers, NULL));
     cop_plan_add(plan, "training: batches",
                  (uint64_t)buffers.tokens_pass * 2 * sizeof(int32_t) +
