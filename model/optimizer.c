@@ -6,6 +6,24 @@
 #include "base/alloc.h"
 #include "model/optimizer_internal.h"
 
+const char *cop_state_form_name(cop_state_form form)
+{
+    switch (form) {
+    case COP_STATE_FULL: return "full";
+    case COP_STATE_COMPACT: return "compact";
+    case COP_STATE_LEAN: return "lean";
+    default: return "unknown form of state";
+    }
+}
+
+void cop_state_form_apply(cop_state_form form, cop_network_options *network,
+                          cop_optimizer_options *optimizer)
+{
+    network->gradients = form == COP_STATE_LEAN ? COP_BF16 : COP_F32;
+    network->without_masters = form == COP_STATE_LEAN;
+    optimizer->moments = form == COP_STATE_FULL ? COP_F32 : COP_BF16;
+}
+
 static uint64_t norm_bytes(void)
 {
     return sizeof(double);

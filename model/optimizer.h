@@ -23,6 +23,18 @@ typedef struct cop_optimizer_options {
         .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .clip_norm = 1.0 \
     }
 
+// Forms of state by name: what a parameter of a matrix takes in bf16, with its weight.
+typedef enum cop_state_form {
+    COP_STATE_FULL = 0, // 18 bytes: f32 masters, gradients and moments
+    COP_STATE_COMPACT,  // 14 bytes: bf16 moments
+    COP_STATE_LEAN      // 8 bytes: bf16 gradients and moments, no masters; precision bf16 only
+} cop_state_form;
+
+const char *cop_state_form_name(cop_state_form form); // "full", "compact", "lean"
+// Sets gradients, masters and moments; everything else stays.
+void cop_state_form_apply(cop_state_form form, cop_network_options *network,
+                          cop_optimizer_options *optimizer);
+
 // `backend` decides whether the schedule has a place in device memory; see below.
 COP_MUST_CHECK cop_status cop_optimizer_plan(cop_plan *plan, const char *label,
                                              const cop_arch *arch,
