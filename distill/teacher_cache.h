@@ -6,6 +6,16 @@
 // first, count. key = hash(teacher, sampler, precision). Finished or absent; a missing range is
 // computed by one pass of the teacher and added. With the final hidden state and the head, the
 // teacher's distribution is exact over the full vocabulary.
+//
+// The second form is a random sample of that distribution (COP_OP_SAMPLE_TARGETS), which is unbiased
+// and takes about 1/200 of the disk: `<directory>/<key>-samples-<first>-<count>.h5`, datasets
+//   draws [ids]: 32 bits for each distinct id of each token, the id in bits 0..21, the number of draws
+//     that gave it less one in bits 22..31; a token ends where its draws add up to the attribute `draws`;
+//   starts [sequences + 1]: where each sequence begins in it;
+//   entropy [sequences, T]: of the full distribution, f32;
+// and the attributes above with draws and seed. A token takes 4 bytes per distinct id, 4 for its entropy:
+// with 50 draws about 52 bytes, at most 204. The draws of a token depend on (seed, sequence number,
+// position) alone, so that all students of one seed learn from the same ones.
 
 #ifndef COP_DISTILL_TEACHER_CACHE_H
 #define COP_DISTILL_TEACHER_CACHE_H
@@ -20,6 +30,7 @@ typedef struct cop_teacher_options {
     cop_precision precision;
     int64_t batch;    // sequences of one teacher pass
     int64_t sequence; // T
+    int64_t draws;    // S, of samples of its distributions; 0: none are asked for
 } cop_teacher_options;
 
 // Adds what a teacher needs: its head (and, when `with_network`, the whole network) to a plan.
@@ -56,5 +67,25 @@ COP_MUST_CHECK cop_status cop_teacher_states_cached(cop_teacher_states **out,
                                                     int64_t count, cop_error *err);
 void cop_teacher_states_destroy(cop_teacher_states *states);
 cop_state_source cop_teacher_states_source(cop_teacher_states *states);
+
+// Samples of the distributions of `sampler`'s tokens, `draws` of the teacher's options each. Both forms
+// are owned by the caller and give the same bits.
+typedef struct cop_teacher_samples cop_teacher_samples;
+
+// Online: one forward pass and one draw per request, which waits for the device.
+COP_MUST_CHECK cop_status cop_teacher_samples_online(cop_teacher_samples **out,
+                                                     cop_teacher_model *teacher,
+                                                     cop_sampler *sampler, uint64_t seed,
+                                                     cop_error *err);
+// Cached: as cop_teacher_states_cached(); a whole file lies in memory while it is made.
+COP_MUST_CHECK cop_status cop_teacher_samples_cached(cop_teacher_samples **out,
+                                                     cop_teacher_model *teacher,
+                                                     cop_sampler *sampler, uint64_t seed,
+                                                     const char *directory, int64_t count,
+                                                     cop_error *err);
+void cop_teacher_samples_destroy(cop_teacher_samples *samples);
+cop_sample_source cop_teacher_samples_source(cop_teacher_samples *samples);
+// Bytes of disk that the samples of one token take at most.
+uint64_t cop_teacher_sample_bytes(int64_t draws);
 
 #endif

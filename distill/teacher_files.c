@@ -11,15 +11,20 @@
 #include "base/log.h"
 #include "base/system.h"
 #include "base/text.h"
-#include "distill/teacher_internal.h"
+#include "distill/sample_internal.h"
 
-enum { FORMAT = 1, NAME_BYTES = 128 };
+enum { NAME_BYTES = 128 };
 
 static const time_t leftover_seconds = 600;
-static const uint64_t file_bytes_max = (uint64_t)256 << 20; // what an interruption loses at most
+static const uint64_t file_bytes_max = (uint64_t)256 << 20;  // what an interruption loses at most
+static const uint64_t sample_bytes_max = (uint64_t)64 << 20; // the same, about a quarter on disk
 
+// Of one sequence; of samples the most that it may take.
 static uint64_t row_bytes(const cop_cache_files *files)
 {
+    if (files->draws > 0) {
+        return (uint64_t)files->sequence * cop_teacher_sample_bytes(files->draws);
+    }
     return (uint64_t)files->sequence * (uint64_t)files->width * cop_dtype_bytes(files->dtype);
 }
 
@@ -37,14 +42,22 @@ static bool parse_number(const char **at, const char *end, int64_t *out)
     return cop_text_to_i64(digits, out);
 }
 
-// Whether `name` is "<key>-<first>-<count>.h5". Temporary files have a longer ending.
+static const char *kind_of(const cop_cache_files *files)
+{
+    return files->draws > 0 ? "samples-" : "";
+}
+
+// Whether `name` is "<key>-<first>-<count>.h5", or "<key>-samples-…". Temporary files have a longer
+// ending.
 static bool parse_name(const cop_cache_files *files, const char *name, cop_cache_range *range)
 {
     const size_t key_length = strlen(files->key);
-    if (strncmp(name, files->key, key_length) != 0 || name[key_length] != '-') {
+    const size_t kind_length = strlen(kind_of(files));
+    if (strncmp(name, files->key, key_length) != 0 || name[key_length] != '-' ||
+        strncmp(name + key_length + 1, kind_of(files), kind_length) != 0) {
         return false;
     }
-    const char *at = name + key_length + 1;
+    const char *at = name + key_length + 1 + kind_length;
     return parse_number(&at, "-", &range->first) && parse_number(&at, ".h5", &range->count) &&
            *at == '\0' && range->count > 0 && range->first <= INT64_MAX - range->count;
 }
@@ -126,6 +139,11 @@ static cop_status make_key(cop_cache_files *files, const cop_teacher_model *teac
     cop_hasher_add_text(hasher, files->teacher);
     cop_hasher_add_text(hasher, files->batches);
     cop_hasher_add_text(hasher, cop_precision_name(files->precision));
+    if (files->draws > 0) {
+        cop_hasher_add_text(hasher, "samples");
+        cop_hasher_add_i64(hasher, files->draws);
+        cop_hasher_add_i64(hasher, (int64_t)files->seed);
+    }
     cop_hash_text(files->key, cop_hasher_value(hasher));
 
 done:
@@ -142,6 +160,7 @@ cop_status cop_cache_files_open(cop_cache_files *files, const cop_teacher_model 
     files->dtype = teacher->dtype;
     files->sequence = teacher->options.sequence;
     files->width = cop_checkpoint_arch(teacher->checkpoint)->hidden;
+    files->vocab = cop_checkpoint_arch(teacher->checkpoint)->vocab;
     files->directory = cop_alloc_string(directory);
     if (files->directory == NULL) {
         return COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory to open the teacher cache", directory);
@@ -220,9 +239,9 @@ static cop_status check_disk(const cop_cache_files *files, int64_t missing, cop_
         char needed_text[COP_TEXT_NUMBER_BYTES];
         char free_text[COP_TEXT_NUMBER_BYTES];
         return COP_FAIL(err, COP_ERR_IO,
-                        "%s: the teacher's states of %" PRId64 " sequences need %s, %s are free "
+                        "%s: the teacher's %s of %" PRId64 " sequences need %s, %s are free "
                         "(allowed: what fits)",
-                        files->directory, missing,
+                        files->directory, files->draws > 0 ? "samples" : "states", missing,
                         cop_text_bytes(needed_text, (uint64_t)missing * row_bytes(files)),
                         cop_text_bytes(free_text, free_bytes));
     }
@@ -236,7 +255,9 @@ static cop_status put_attributes(const cop_cache_files *files, cop_array_writer 
         const char *key;
         const char *value;
     } texts[] = {
-        {"content", "final hidden states of the teacher, one row of T * C per sequence"},
+        {"content", files->draws > 0
+                        ? "samples of the teacher's distributions: ids and counts of draws"
+                        : "final hidden states of the teacher, one row of T * C per sequence"},
         {"teacher_hash", files->teacher},
         {"batches_hash", files->batches},
         {"precision", cop_precision_name(files->precision)},
@@ -246,16 +267,20 @@ static cop_status put_attributes(const cop_cache_files *files, cop_array_writer 
         const char *key;
         int64_t value;
     } numbers[] = {
-        {"format", FORMAT},      {"first", first}, {"count", count}, {"sequence", files->sequence},
-        {"width", files->width},
+        {"format", COP_CACHE_FORMAT},   {"first", first},        {"count", count},
+        {"sequence", files->sequence},  {"width", files->width}, {"draws", files->draws},
+        {"seed", (int64_t)files->seed},
     };
+
+    // The last two are of samples alone.
+    const size_t numbers_count = sizeof numbers / sizeof numbers[0] - (files->draws > 0 ? 0 : 2);
 
     cop_status status = COP_OK;
 
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         COP_TRY(status, cop_array_writer_text(writer, "", texts[i].key, texts[i].value, err));
     }
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+    for (size_t i = 0; i < numbers_count; i++) {
         COP_TRY(status, cop_array_writer_i64(writer, "", numbers[i].key, numbers[i].value, err));
     }
 
@@ -267,11 +292,33 @@ typedef struct filling {
     cop_cache_files *files;
     cop_teacher_model *teacher;
     cop_sampler *sampler;
-    int32_t *ids; // [batch, T]
-    void *host;   // [batch, T * Ct]
+    int32_t *ids;            // [batch, T]
+    void *host;              // [batch, T * Ct]
+    cop_sample_pack samples; // instead of states
     cop_progress progress;
     int64_t done_count;
 } filling;
+
+// The states of the window that starts at `window`, of which rows [at, stop) are written.
+static cop_status put_states(filling *fill, cop_array_writer *writer, int64_t file_first,
+                             int64_t window, int64_t at, int64_t stop, cop_error *err)
+{
+    const uint64_t bytes = row_bytes(fill->files);
+    cop_status status = COP_OK;
+    cop_matrix hidden = {0};
+
+    COP_TRY(status,
+            cop_teacher_run_window(fill->teacher, fill->sampler, window, fill->ids, &hidden, err));
+    COP_TRY(status, cop_backend_to_host(fill->teacher->backend, NULL, fill->host, hidden.data,
+                                        (uint64_t)fill->teacher->options.batch * bytes, err));
+    COP_TRY(status, cop_backend_synchronize(fill->teacher->backend, NULL, err));
+    COP_TRY(status, cop_array_writer_put_rows(
+                        writer, "states", at - file_first, stop - at,
+                        (const char *)fill->host + (uint64_t)(at - window) * bytes, err));
+
+done:
+    return status;
+}
 
 // Runs the window of sequence `at` and writes its rows below `end`; returns the first row after.
 static cop_status put_window(filling *fill, cop_array_writer *writer, int64_t file_first,
@@ -280,18 +327,13 @@ static cop_status put_window(filling *fill, cop_array_writer *writer, int64_t fi
     const int64_t batch = fill->teacher->options.batch;
     const int64_t window = at - at % batch;
     const int64_t stop = window + batch < end ? window + batch : end;
-    const uint64_t bytes = row_bytes(fill->files);
     cop_status status = COP_OK;
-    cop_matrix hidden = {0};
 
-    COP_TRY(status,
-            cop_teacher_run_window(fill->teacher, fill->sampler, window, fill->ids, &hidden, err));
-    COP_TRY(status, cop_backend_to_host(fill->teacher->backend, NULL, fill->host, hidden.data,
-                                        (uint64_t)batch * bytes, err));
-    COP_TRY(status, cop_backend_synchronize(fill->teacher->backend, NULL, err));
-    COP_TRY(status, cop_array_writer_put_rows(
-                        writer, "states", at - file_first, stop - at,
-                        (const char *)fill->host + (uint64_t)(at - window) * bytes, err));
+    if (fill->files->draws > 0) {
+        COP_TRY(status, cop_sample_pack_window(&fill->samples, window, at, stop, err));
+    } else {
+        COP_TRY(status, put_states(fill, writer, file_first, window, at, stop, err));
+    }
     fill->done_count += stop - at;
     cop_progress_update(&fill->progress, fill->done_count, NULL);
     *next = stop;
@@ -310,18 +352,25 @@ static cop_status write_file(filling *fill, int64_t first, int64_t end, cop_erro
     char name[NAME_BYTES];
     char *path = NULL;
 
-    (void)snprintf(name, sizeof name, "%s-%" PRId64 "-%" PRId64 ".h5", files->key, first,
-                   end - first);
+    (void)snprintf(name, sizeof name, "%s-%s%" PRId64 "-%" PRId64 ".h5", files->key, kind_of(files),
+                   first, end - first);
     path = cop_file_join(files->directory, name);
     if (path == NULL) {
         status = COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory for a file name", files->directory);
         goto done;
     }
     COP_TRY(status, cop_array_writer_create(&writer, path, err));
-    COP_TRY(status, cop_array_writer_make(writer, "states", files->dtype, 2, shape, err));
+    if (files->draws > 0) {
+        COP_TRY(status, cop_sample_pack_start(&fill->samples, end - first, err));
+    } else {
+        COP_TRY(status, cop_array_writer_make(writer, "states", files->dtype, 2, shape, err));
+    }
     COP_TRY(status, put_attributes(files, writer, first, end - first, err));
     for (int64_t at = first; at < end;) {
         COP_TRY(status, put_window(fill, writer, first, at, end, &at, err));
+    }
+    if (files->draws > 0) {
+        COP_TRY(status, cop_sample_pack_write(&fill->samples, writer, err));
     }
     COP_TRY(status, cop_array_writer_commit(writer, err));
     status = insert(files, first, end - first, path, err);
@@ -337,7 +386,8 @@ done:
 static int64_t file_end(const filling *fill, int64_t first, int64_t hole_end)
 {
     const int64_t batch = fill->teacher->options.batch;
-    const uint64_t rows_max = file_bytes_max / row_bytes(fill->files);
+    const uint64_t bytes_max = fill->files->draws > 0 ? sample_bytes_max : file_bytes_max;
+    const uint64_t rows_max = bytes_max / row_bytes(fill->files);
     int64_t end = first + (rows_max > INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)rows_max);
     end -= end % batch;
     end = end > first ? end : first - first % batch + batch;
@@ -357,8 +407,11 @@ cop_status cop_cache_files_fill(cop_cache_files *files, cop_teacher_model *teach
         return COP_OK;
     }
     COP_TRY(status, check_disk(files, missing, err));
+    if (files->draws > 0) {
+        COP_TRY(status, cop_sample_pack_open(&fill.samples, teacher, sampler, files->seed, err));
+    }
     fill.ids = cop_alloc(batch * (size_t)files->sequence, sizeof *fill.ids);
-    fill.host = cop_alloc(batch, row_bytes(files));
+    fill.host = cop_alloc(files->draws > 0 ? 1 : batch, row_bytes(files));
     if (fill.ids == NULL || fill.host == NULL) {
         status = COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory to fill the teacher cache",
                           files->directory);
@@ -376,89 +429,11 @@ cop_status cop_cache_files_fill(cop_cache_files *files, cop_teacher_model *teach
     cop_progress_finish(&fill.progress, "cached");
 
 done:
+    cop_sample_pack_release(&fill.samples);
     if (!had_network) { // only this needed it
         cop_teacher_model_drop_network(teacher);
     }
     cop_free(fill.ids);
     cop_free(fill.host);
-    return status;
-}
-
-static cop_status check_text(const cop_array_reader *reader, const char *path, const char *key,
-                             const char *expected, cop_error *err)
-{
-    cop_status status = COP_OK;
-    char *found = NULL;
-
-    COP_TRY(status, cop_array_reader_text(reader, "", key, &found, err));
-    if (strcmp(found, expected) != 0) {
-        status = COP_FAIL(err, COP_ERR_FORMAT,
-                          "%s: %s is %s (allowed: %s; remove the file to have it computed)", path,
-                          key, found, expected);
-    }
-
-done:
-    cop_free(found);
-    return status;
-}
-
-static cop_status check_number(const cop_array_reader *reader, const char *path, const char *key,
-                               int64_t expected, cop_error *err)
-{
-    int64_t found = 0;
-    cop_status status = cop_array_reader_i64(reader, "", key, &found, err);
-    if (status == COP_OK && found != expected) {
-        status = COP_FAIL(err, COP_ERR_FORMAT,
-                          "%s: %s is %" PRId64 " (allowed: %" PRId64
-                          "; remove the file to have it computed)",
-                          path, key, found, expected);
-    }
-    return status;
-}
-
-static cop_status check_file(const cop_cache_files *files, const cop_cache_range *range,
-                             const cop_array_reader *reader, cop_error *err)
-{
-    cop_status status = COP_OK;
-    cop_dtype dtype = COP_F32;
-    int rank = 0;
-    int64_t shape[COP_ARRAY_RANK_MAX] = {0};
-
-    COP_TRY(status, check_text(reader, range->path, "teacher_hash", files->teacher, err));
-    COP_TRY(status, check_text(reader, range->path, "batches_hash", files->batches, err));
-    COP_TRY(status, check_text(reader, range->path, "precision",
-                               cop_precision_name(files->precision), err));
-    COP_TRY(status, check_number(reader, range->path, "format", FORMAT, err));
-    COP_TRY(status, check_number(reader, range->path, "first", range->first, err));
-    COP_TRY(status, check_number(reader, range->path, "count", range->count, err));
-    COP_TRY(status, cop_array_reader_shape(reader, "states", &dtype, &rank, shape, err));
-    if (dtype != files->dtype || rank != 2 || shape[0] != range->count ||
-        shape[1] != files->sequence * files->width) {
-        status =
-            COP_FAIL(err, COP_ERR_FORMAT,
-                     "%s: states are %s of rank %d with %" PRId64 " x %" PRId64
-                     " (allowed: %s, %" PRId64 " x %" PRId64 ")",
-                     range->path, cop_dtype_name(dtype), rank, shape[0], shape[1],
-                     cop_dtype_name(files->dtype), range->count, files->sequence * files->width);
-    }
-
-done:
-    return status;
-}
-
-cop_status cop_cache_files_read(const cop_cache_files *files, int64_t index, cop_array_reader **out,
-                                cop_error *err)
-{
-    cop_status status = COP_OK;
-    cop_array_reader *reader = NULL;
-
-    *out = NULL;
-    COP_TRY(status, cop_array_reader_open(&reader, files->range[index].path, err));
-    COP_TRY(status, check_file(files, &files->range[index], reader, err));
-    *out = reader;
-    reader = NULL;
-
-done:
-    cop_array_reader_destroy(reader);
     return status;
 }

@@ -32,6 +32,10 @@ COP_MUST_CHECK cop_status cop_teacher_run_window(cop_teacher_model *teacher, cop
 
 // --- Cache files --------------------------------------------------------------------------------
 
+// The files hold states or, with draws > 0, samples (distill/sample_internal.h).
+
+enum { COP_CACHE_FORMAT = 1 };
+
 // Sequences [first, first + count) in one finished file.
 typedef struct cop_cache_range {
     int64_t first;
@@ -48,12 +52,15 @@ typedef struct cop_cache_files {
     cop_dtype dtype;
     int64_t sequence;       // T
     int64_t width;          // Ct
+    int64_t vocab;          // V
+    int64_t draws;          // S; 0: states
+    uint64_t seed;          // of the draws
     cop_cache_range *range; // owned, sorted by first
     int64_t ranges;
 } cop_cache_files;
 
 // Names the cache of these batches in `directory`, which is made when missing, and lists the files
-// that are there. Initialize with `= {0}`; release after failure too.
+// that are there. Initialize with zeros, but for draws and seed; release after failure too.
 COP_MUST_CHECK cop_status cop_cache_files_open(cop_cache_files *files,
                                                const cop_teacher_model *teacher,
                                                const cop_sampler *sampler, const char *directory,

@@ -1,7 +1,7 @@
 #include <inttypes.h>
 
 #include "base/alloc.h"
-#include "distill/teacher_internal.h"
+#include "distill/sample_internal.h"
 
 cop_dtype cop_precision_dtype(cop_precision precision)
 {
@@ -47,6 +47,17 @@ cop_status cop_teacher_plan(cop_plan *plan, const cop_arch *arch,
     cop_plan_add(plan, "teacher: LM head", (uint64_t)arch->vocab * width);
     cop_plan_add(plan, "teacher: states of a batch",
                  (uint64_t)options->batch * (uint64_t)options->sequence * width);
+    if (options->draws > 0) {
+        const uint64_t tokens = (uint64_t)options->batch * (uint64_t)options->sequence;
+        const uint64_t weight = sizeof(int32_t) + sizeof(float);
+        // On the host two windows of them, and one on the device.
+        cop_plan_add(plan, "teacher: samples of a batch",
+                     3 * tokens * ((uint64_t)options->draws * weight + sizeof(float)));
+    }
+    if (options->draws > 0 && with_network) {
+        cop_plan_add(plan, "teacher: drawing of samples",
+                     cop_sample_maker_bytes(arch, options, backend));
+    }
     if (with_network) {
         COP_TRY(status, cop_network_plan(plan, "teacher", arch, &network, backend, err));
     }

@@ -58,6 +58,10 @@ static cop_status run_teacher(cop_trainer *trainer, const batch_pass *pass, cop_
         cop_network *network = NULL;
         COP_TRY(status, cop_teacher_model_network(trainer->teacher_model, &network, err));
         COP_TRY(status, cop_network_forward(network, &options, &hidden, err));
+    } else if (trainer->has_kl && trainer->buffers.sample_draws > 0) {
+        const cop_sample_source *source = &trainer->teacher.samples;
+        return source->samples(source->context, pass->first, pass->count, &trainer->buffers.sample,
+                               err);
     } else if (trainer->has_kl) {
         const cop_state_source *source = &trainer->teacher.states;
         COP_TRY(status, source->states(source->context, pass->first, pass->count, &hidden, err));
@@ -185,7 +189,7 @@ static double step_flops(const cop_trainer *trainer)
 {
     const int64_t sequence = trainer->options.sequence;
     double flops = cop_cost_train_flops(cop_network_arch(trainer->student), sequence);
-    if (trainer->has_kl) {
+    if (trainer->has_kl && trainer->buffers.sample_draws == 0) {
         flops += 2.0 * (double)trainer->teacher.head.rows * (double)trainer->teacher.head.cols;
     }
     if (trainer->states != NULL) { // a forward pass is a third; its LM head is counted above

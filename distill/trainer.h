@@ -3,6 +3,8 @@
 //
 //     loss = ce_weight * CE + kl_weight * τ² KL(teacher ‖ student) + α * state losses
 // Forward KL over the full vocabulary is the default (arXiv 2407.14679, section 3: logits alone, τ = 1).
+// With sample_draws the teacher is a random sample of its distribution: the same loss and gradient in the
+// mean, without the teacher's head (τ = 1, no state losses).
 // State losses compare embedding and block outputs with the teacher's, normalized, through one learned
 // linear map (student width -> teacher width); distill/state_losses.h has the formula. α is a constant,
 // or L_logits / L_states as in the paper: each step takes the values of the step before it (the first
@@ -33,6 +35,7 @@ typedef struct cop_trainer_options {
     double kl_weight;
     double ce_weight;
     double temperature;
+    int64_t sample_draws; // the teacher is a sample of so many draws a token; 0: its hidden states
     cop_state_loss_kind state_kind;
     int state_pairs; // 0: no state losses
     cop_state_pair state_pair[COP_STATE_PAIRS_MAX];

@@ -26,6 +26,7 @@ cop_trainer_options cop_trainer_effective(const cop_trainer_options *options, bo
     effective.optimizer.seed = options->seed;
     if (!has_teacher) {
         effective.kl_weight = 0.0;
+        effective.sample_draws = 0;
         effective.ce_weight = options->ce_weight > 0.0 ? options->ce_weight : 1.0;
     }
     return effective;
@@ -80,6 +81,7 @@ static cop_status check_numbers(const cop_trainer_options *options, cop_error *e
         {"batch", (double)options->batch, 1.0, 1e6},
         {"micro_batch", (double)options->micro_batch, 1.0, (double)options->batch},
         {"sequence", (double)options->sequence, 1.0, 1e7},
+        {"sample draws", (double)options->sample_draws, 0.0, COP_SAMPLE_DRAWS_MAX},
         {"first sequence", (double)options->first_sequence, 0.0, 1e15},
         {"warm-up steps", (double)options->schedule.warmup_steps, 0.0, 1e12},
         {"loss weights", options->kl_weight + options->ce_weight, tiny, 2e6},
@@ -105,6 +107,16 @@ static cop_status check_options(const cop_trainer_options *options, cop_error *e
                         "training: micro_batch is %" PRId64 " (allowed: divisors of batch %" PRId64
                         ")",
                         options->micro_batch, options->batch);
+    }
+    if (options->sample_draws > 0 && options->temperature != 1.0) {
+        return COP_FAIL(err, COP_ERR_CONFIG,
+                        "training: temperature is %g (allowed: 1 with samples of the teacher)",
+                        options->temperature);
+    }
+    if (options->sample_draws > 0 && options->state_pairs > 0) {
+        return COP_FAIL(err, COP_ERR_CONFIG,
+                        "training: state losses with samples of the teacher (allowed: with its "
+                        "states)");
     }
     return COP_OK;
 }
@@ -153,6 +165,13 @@ static cop_status check_teacher(const cop_network *student, const cop_teacher *t
                         " (allowed: the same)",
                         teacher->head.rows, vocab);
     }
+    if (teacher != NULL && options->sample_draws > 0 &&
+        (teacher->samples.samples == NULL || teacher->samples.draws != options->sample_draws)) {
+        return COP_FAIL(
+            err, COP_ERR_CONFIG,
+            "training: the teacher gives %" PRId64 " draws of each token (allowed: %" PRId64 ")",
+            teacher->samples.samples == NULL ? 0 : teacher->samples.draws, options->sample_draws);
+    }
     if (options->state_pairs == 0) {
         return COP_OK;
     }
@@ -196,7 +215,11 @@ cop_trainer_buffers cop_trainer_buffers_of(const cop_arch *student,
     if (!network->freeze_vocabulary) {
         buffers.head_gradient = cop_matrix_dense(NULL, gradient, student->vocab, student->hidden);
     }
-    if (teacher != NULL && options->kl_weight > 0.0) {
+    if (teacher != NULL && options->kl_weight > 0.0 && options->sample_draws > 0) {
+        buffers.sample_draws = options->sample_draws;
+        buffers.sample.weights = cop_matrix_dense(NULL, COP_F32, rows, options->sample_draws);
+        buffers.sample.entropy = cop_matrix_dense(NULL, COP_F32, 1, rows);
+    } else if (teacher != NULL && options->kl_weight > 0.0) {
         buffers.teacher_hidden = cop_matrix_dense(NULL, compute, rows, teacher->hidden);
         buffers.teacher_head = cop_matrix_dense(NULL, compute, teacher->vocab, teacher->hidden);
     }
@@ -207,7 +230,8 @@ cop_head_loss_args cop_trainer_head_args(const cop_trainer_buffers *buffers,
                                          const cop_trainer_options *options, int64_t row,
                                          int64_t rows, bool with_gradient)
 {
-    const bool has_kl = buffers->teacher_head.cols > 0;
+    const bool has_sample = buffers->sample_draws > 0;
+    const bool has_kl = buffers->teacher_head.cols > 0 || has_sample;
     cop_head_loss_args args = {
         .hidden = cop_layout_rows(buffers->hidden, rows),
         .head = buffers->head,
@@ -219,9 +243,15 @@ cop_head_loss_args cop_trainer_head_args(const cop_trainer_buffers *buffers,
         .cross_entropy = cop_matrix_part(buffers->cross_entropy, 0, 1, row, rows),
         .scratch = buffers->scratch,
     };
-    if (has_kl) {
+    if (has_sample) {
+        args.sample_ids = buffers->sample.ids;
+        args.sample_weights = cop_layout_rows(buffers->sample.weights, rows);
+        args.sample_entropy = cop_matrix_part(buffers->sample.entropy, 0, 1, 0, rows);
+    } else if (has_kl) {
         args.teacher_hidden = cop_layout_rows(buffers->teacher_hidden, rows);
         args.teacher_head = buffers->teacher_head;
+    }
+    if (has_kl) {
         args.kl = cop_matrix_part(buffers->kl, 0, 1, row, rows);
     }
     if (with_gradient) {
@@ -241,7 +271,7 @@ uint64_t cop_trainer_buffers_lay_out(cop_trainer_buffers *buffers, char *base)
     buffers->d_hidden =
         cop_layout_matrix(base, &at, buffers->wide, buffers->tokens_pass, buffers->hidden.cols);
     buffers->cross_entropy = cop_layout_matrix(base, &at, buffers->wide, 1, buffers->tokens);
-    if (buffers->teacher_head.cols > 0) {
+    if (buffers->teacher_head.cols > 0 || buffers->sample_draws > 0) {
         buffers->kl = cop_layout_matrix(base, &at, buffers->wide, 1, buffers->tokens);
     }
     const cop_head_loss_args args =
@@ -318,7 +348,7 @@ static cop_status create_buffers(cop_trainer *trainer, cop_error *err)
     (void)cop_trainer_buffers_lay_out(buffers, buffers->memory);
     buffers->head = head.working;
     buffers->head_gradient = head.gradient;
-    if (trainer->has_kl) {
+    if (trainer->has_kl && buffers->sample_draws == 0) {
         buffers->teacher_head = trainer->teacher.head;
     }
     const size_t rows = (size_t)buffers->tokens_pass;

@@ -16,8 +16,10 @@ typedef struct cop_trainer_buffers {
     cop_matrix hidden;    // [n, C], [V, C] …: sizes and types; the data belongs to others
     cop_matrix head;
     cop_matrix head_gradient;  // absent: frozen
-    cop_matrix teacher_hidden; // absent: no KL
+    cop_matrix teacher_hidden; // absent: no KL, or a sample
     cop_matrix teacher_head;
+    int64_t sample_draws;      // S; 0: no sample
+    cop_teacher_sample sample; // [n, S]
 
     void *memory;             // one device block; what follows lies in it
     int32_t *targets;         // [n]

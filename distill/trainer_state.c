@@ -63,6 +63,7 @@ static bool put_numbers(json_t *object, const cop_trainer_options *options)
     } integers[] = {
         {"batch", options->batch},
         {"sequence", options->sequence},
+        {"sample_draws", options->sample_draws},
         {"first_sequence", options->first_sequence},
         {"seed", (int64_t)options->seed},
         {"steps", options->schedule.steps},

@@ -107,7 +107,8 @@ SCRATCH_OP(sum_squares, COP_OP_SUM_SQUARES)
 PLAIN_OP(adamw, COP_OP_ADAMW)
 PLAIN_OP(sequence_moments, COP_OP_SEQUENCE_MOMENTS)
 SCRATCH_OP(row_cosine, COP_OP_ROW_COSINE)
-FAST_OP(sample_targets, COP_OP_SAMPLE_TARGETS, args->scratch, cop_reference_sample_targets(args))
+FAST_OP(sample_targets, COP_OP_SAMPLE_TARGETS, args->scratch,
+        status = table()->sample_targets(args, err))
 
 const cop_ops *cop_fast_ops(void)
 {

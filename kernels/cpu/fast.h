@@ -28,6 +28,7 @@ typedef struct cop_fast_table {
     void (*adamw)(const cop_adamw_args *args);
     void (*sequence_moments)(const cop_sequence_moments_args *args);
     void (*row_cosine)(const cop_row_cosine_args *args);
+    cop_status (*sample_targets)(const cop_sample_targets_args *args, cop_error *err);
 } cop_fast_table;
 
 const cop_fast_table *cop_fast_table_baseline(void);
@@ -62,6 +63,10 @@ static inline int64_t cop_fast_blocks(int64_t rows)
 
 // Tokens that the LM head handles at a time: as many as fit their logits into 64 MiB, at least 128.
 int64_t cop_fast_head_chunk(const cop_head_loss_args *args, bool has_teacher);
+int64_t cop_fast_sample_chunk(const cop_sample_targets_args *args);
+// Rows of the head's gradient that are computed in f32 and then rounded, when it is bf16 and a product
+// of f32 operands cannot write it; 0: it is written at once.
+int64_t cop_fast_head_wide(const cop_head_loss_args *args);
 
 static inline uint64_t cop_fast_round(uint64_t bytes)
 {

@@ -97,14 +97,31 @@ static row_state measure(const cop_head_loss_args *args, const float *z, const f
         state.u_max = largest(u, vocab);
         pair_sums(&state, z, u, inverse, vocab);
     }
-    if (args->targets != NULL) {
+    if (args->targets != NULL || args->sample_ids != NULL) {
         const bool is_known = u != NULL && is_plain;
         state.z_sum = is_known ? state.z_sum_tau : exp_sum(z, state.z_max.value, 1.0F, vocab);
-        if (cop_fast_is_present(args->teacher_cross_entropy)) {
+        if (u != NULL && cop_fast_is_present(args->teacher_cross_entropy)) {
             state.u_sum = is_known ? state.u_sum_tau : exp_sum(u, state.u_max.value, 1.0F, vocab);
         }
     }
     return state;
+}
+
+// Σ w (lse - z) over the row's sample, less the entropy.
+static double sampled_kl(const cop_head_loss_args *args, int64_t r, const row_state *state,
+                         const float *z)
+{
+    const int64_t samples = args->sample_weights.cols;
+    const int32_t *ids = args->sample_ids + r * samples;
+    const float *weights = (const float *)args->sample_weights.data + r * samples;
+    const double lse = log(state->z_sum) + (double)state->z_max.value;
+    double sum = cop_fast_is_present(args->sample_entropy)
+                     ? -(double)((const float *)args->sample_entropy.data)[r]
+                     : 0.0;
+    for (int64_t k = 0; k < samples; k++) {
+        sum += ids[k] >= 0 ? (double)weights[k] * (lse - (double)z[ids[k]]) : 0.0;
+    }
+    return sum;
 }
 
 static void put_losses(const cop_head_loss_args *args, int64_t r, const row_state *state,
@@ -122,13 +139,35 @@ static void put_losses(const cop_head_loss_args *args, int64_t r, const row_stat
         ((float *)args->teacher_cross_entropy.data)[r] = (float)ce;
     }
     if (cop_fast_is_present(args->kl)) {
-        const double kl =
-            state->divergence / state->u_sum_tau - log(state->u_sum_tau) + log(state->z_sum_tau);
-        ((float *)args->kl.data)[r] = (float)fmax(kl, 0.0);
+        double kl = 0.0;
+        if (u != NULL) {
+            kl = state->divergence / state->u_sum_tau - log(state->u_sum_tau) +
+                 log(state->z_sum_tau);
+            kl = kl < 0.0 ? 0.0 : kl;
+        } else {
+            kl = sampled_kl(args, r, state, z);
+        }
+        ((float *)args->kl.data)[r] = (float)kl;
     }
     if (cop_fast_is_present(args->agree)) {
         const int64_t wanted = u != NULL ? state->u_max.at : target;
         ((float *)args->agree.data)[r] = state->z_max.at == wanted ? 1.0F : 0.0F;
+    }
+}
+
+// Takes the weights of the row's sample off d, which holds columns [first, first + n) of the
+// gradient.
+static void subtract_sample(const cop_head_loss_args *args, int64_t r, float *d, int64_t first,
+                            int64_t n)
+{
+    const int64_t samples = args->sample_weights.cols;
+    const int32_t *ids = args->sample_ids + r * samples;
+    const float *weights = (const float *)args->sample_weights.data + r * samples;
+    const float kl = args->kl_weight * args->grad_scale;
+    for (int64_t k = 0; k < samples; k++) {
+        if (ids[k] >= first && ids[k] < first + n) {
+            d[ids[k] - first] -= kl * weights[k];
+        }
     }
 }
 
@@ -144,7 +183,10 @@ static void put_gradient(const cop_head_loss_args *args, int64_t r, const row_st
     const float kl = u != NULL ? args->kl_weight * args->grad_scale * tau : 0.0F;
     const float z_max = state->z_max.value;
     const float u_max = state->u_max.value;
-    const float z_ce = target >= 0 ? (float)((double)ce / state->z_sum) : 0.0F;
+    const bool has_sample = args->sample_ids != NULL && args->kl_weight != 0.0F;
+    const float sampled = has_sample ? args->kl_weight * args->grad_scale : 0.0F;
+    const float z_ce =
+        target >= 0 || has_sample ? (float)(((double)ce + (double)sampled) / state->z_sum) : 0.0F;
     const float z_kl = u != NULL ? (float)((double)kl / state->z_sum_tau) : 0.0F;
     const float u_kl = u != NULL ? (float)((double)kl / state->u_sum_tau) : 0.0F;
     for (int64_t c = 0; c < vocab; c += COP_FAST_CHUNK) {
@@ -173,6 +215,9 @@ static void put_gradient(const cop_head_loss_args *args, int64_t r, const row_st
         if (target >= c && target < c + n) {
             d[target - c] -= ce;
         }
+        if (has_sample) {
+            subtract_sample(args, r, d, c, n);
+        }
         cop_row_store(d_logits, row, c, n, d);
     }
 }
@@ -182,6 +227,8 @@ typedef struct head_area {
     float *z;        // [rows, V]
     float *u;        // [rows, V]; NULL without teacher
     float *d_hidden; // [rows, C]; for a d_hidden that the product cannot write
+    float *d_head;   // [wide, C]; for a d_head that the product cannot write
+    int64_t wide;    // rows; 0: it can
     void *matmul;
 } head_area;
 
@@ -222,6 +269,35 @@ static cop_status put_d_hidden(const cop_head_loss_args *args, const head_area *
     return status;
 }
 
+// d_head += d_logitsᵀ hidden over tokens [first, first + rows).
+static cop_status add_d_head(const cop_head_loss_args *args, const head_area *area,
+                             cop_matrix d_logits, int64_t first, cop_error *err)
+{
+    const int64_t vocab = args->head.rows;
+    const int64_t cols = args->hidden.cols;
+    const int64_t step = area->wide > 0 ? area->wide : vocab;
+    cop_status status = COP_OK;
+    for (int64_t from = 0; from < vocab && status == COP_OK; from += step) {
+        const int64_t count = cop_fast_min(step, vocab - from);
+        const cop_matrix part = cop_matrix_part(args->d_head, from, count, 0, cols);
+        const cop_matmul_args matmul = {
+            .a = cop_matrix_part(d_logits, 0, d_logits.rows, from, count),
+            .b = cop_matrix_part(args->hidden, first, d_logits.rows, 0, cols),
+            .c = area->wide > 0 ? cop_matrix_dense(area->d_head, COP_F32, count, cols) : part,
+            .transpose_a = true,
+            .alpha = 1.0F,
+            .beta = area->wide > 0 ? 0.0F : 1.0F,
+            .scratch = area->matmul,
+        };
+        status = cop_matmul_run(&matmul, err);
+        if (status == COP_OK && area->wide > 0) {
+            const cop_add_args add = {.x = matmul.c, .y = part, .alpha = 1.0F, .beta = 1.0F};
+            COP_FAST(add)(&add);
+        }
+    }
+    return status;
+}
+
 static cop_status head_chunk(const cop_head_loss_args *args, const head_area *area, int64_t first,
                              int64_t rows, cop_error *err)
 {
@@ -252,16 +328,7 @@ static cop_status head_chunk(const cop_head_loss_args *args, const head_area *ar
         COP_TRY(status, put_d_hidden(args, area, d_logits, first, err));
     }
     if (cop_fast_is_present(args->d_head)) {
-        const cop_matmul_args matmul = {
-            .a = d_logits,
-            .b = cop_matrix_part(args->hidden, first, rows, 0, args->hidden.cols),
-            .c = args->d_head,
-            .transpose_a = true,
-            .alpha = 1.0F,
-            .beta = 1.0F,
-            .scratch = area->matmul,
-        };
-        COP_TRY(status, cop_matmul_run(&matmul, err));
+        COP_TRY(status, add_d_head(args, area, d_logits, first, err));
     }
 
 done:
@@ -284,7 +351,10 @@ cop_status COP_FAST(head_loss)(const cop_head_loss_args *args, cop_error *err)
         scratch += logits_bytes;
     }
     area.d_hidden = (float *)(void *)scratch;
-    area.matmul = scratch + cop_fast_f32_bytes(chunk, args->hidden.cols);
+    scratch += cop_fast_f32_bytes(chunk, args->hidden.cols);
+    area.wide = cop_fast_head_wide(args);
+    area.d_head = (float *)(void *)scratch;
+    area.matmul = scratch + cop_fast_f32_bytes(area.wide, args->hidden.cols);
     for (int64_t first = 0; first < n && status == COP_OK; first += chunk) {
         status = head_chunk(args, &area, first, cop_fast_min(chunk, n - first), err);
     }

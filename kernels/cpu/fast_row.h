@@ -136,5 +136,6 @@ void COP_FAST(sum_squares)(const cop_sum_squares_args *args);
 void COP_FAST(adamw)(const cop_adamw_args *args);
 void COP_FAST(sequence_moments)(const cop_sequence_moments_args *args);
 void COP_FAST(row_cosine)(const cop_row_cosine_args *args);
+cop_status COP_FAST(sample_targets)(const cop_sample_targets_args *args, cop_error *err);
 
 #endif

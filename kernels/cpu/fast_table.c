@@ -23,6 +23,7 @@ const cop_fast_table *COP_FAST(table)(void)
         .adamw = COP_FAST(adamw),
         .sequence_moments = COP_FAST(sequence_moments),
         .row_cosine = COP_FAST(row_cosine),
+        .sample_targets = COP_FAST(sample_targets),
     };
     return &table;
 }

@@ -21,6 +21,8 @@ typedef struct cop_cuda {
     cop_cuda_uploads *uploads;
     cop_cuda_lt *lt;       // NULL: products by the plain kernel
     cop_cuda_flash *flash; // NULL: attention by the own kernels
+    int64_t head_piece;    // tokens: see kernels/cuda/head.h; 0, but in tests: by memory
+    int64_t head_group;
     char name[96];
 } cop_cuda;
 

@@ -80,6 +80,7 @@ AGREEMENT_TEST(sum_squares, COP_OP_SUM_SQUARES)
 AGREEMENT_TEST(adamw, COP_OP_ADAMW)
 AGREEMENT_TEST(sequence_moments, COP_OP_SEQUENCE_MOMENTS)
 AGREEMENT_TEST(row_cosine, COP_OP_ROW_COSINE)
+AGREEMENT_TEST(sample_targets, COP_OP_SAMPLE_TARGETS)
 
 int main(void)
 {
@@ -105,6 +106,7 @@ int main(void)
         cmocka_unit_test(adamw_agrees_with_the_reference),
         cmocka_unit_test(sequence_moments_agrees_with_the_reference),
         cmocka_unit_test(row_cosine_agrees_with_the_reference),
+        cmocka_unit_test(sample_targets_agrees_with_the_reference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

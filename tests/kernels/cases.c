@@ -239,8 +239,25 @@ static void build_gather(rig *self, const int64_t *size)
     rig_output_matrix(self, "y", args->y);
 }
 
+enum { SAMPLES = 1 << 3, HALF_HEAD = 1 << 4 };
+
+// Ids may repeat and be absent; weights are not those of a distribution.
+static void build_sample(rig *self, int64_t n, int64_t samples)
+{
+    cop_head_loss_args *args = &self->args.head_loss;
+    const int64_t padding = self->padding;
+    args->sample_ids = rig_ids(self, n * samples, -1, args->head.rows);
+    self->padding = 0;
+    args->sample_weights = rig_parameter(self, n, samples, RIG_POSITIVE);
+    self->padding = padding;
+    args->sample_entropy = rig_parameter(self, 1, n, RIG_POSITIVE);
+    args->kl = rig_parameter(self, 1, n, RIG_NORMAL);
+    rig_output_matrix(self, "kl", args->kl);
+}
+
 // size: n, V, C, Ct (0: no teacher), temperature in tenths, ce_weight and kl_weight in halves,
-//       bit 0: targets, bit 1: gradients, bit 2: d_head
+//       bit 0: targets, bit 1: gradients, bit 2: d_head, bit 3: Ct samples instead of a teacher,
+//       bit 4: d_head is bf16
 static void build_head_loss(rig *self, const int64_t *size)
 {
     cop_head_loss_args *args = &self->args.head_loss;
@@ -259,7 +276,9 @@ static void build_head_loss(rig *self, const int64_t *size)
         args->cross_entropy = rig_parameter(self, 1, n, RIG_NORMAL);
         rig_output_matrix(self, "cross_entropy", args->cross_entropy);
     }
-    if (size[3] != 0) {
+    if ((size[7] & SAMPLES) != 0) {
+        build_sample(self, n, size[3]);
+    } else if (size[3] != 0) {
         args->teacher_hidden = rig_matrix(self, teacher_dtype, n, size[3], RIG_NORMAL);
         args->teacher_head = rig_matrix(self, teacher_dtype, size[1], size[3], RIG_NORMAL);
         args->kl = rig_parameter(self, 1, n, RIG_NORMAL);
@@ -269,7 +288,7 @@ static void build_head_loss(rig *self, const int64_t *size)
             rig_output_matrix(self, "teacher_cross_entropy", args->teacher_cross_entropy);
         }
     }
-    if (has_targets || size[3] != 0) {
+    if (has_targets || args->teacher_hidden.cols > 0) {
         args->agree = rig_parameter(self, 1, n, RIG_NORMAL);
         rig_output_matrix(self, "agree", args->agree);
     }
@@ -279,7 +298,10 @@ static void build_head_loss(rig *self, const int64_t *size)
         rig_output_matrix(self, "d_hidden", args->d_hidden);
     }
     if ((size[7] & 4) != 0) {
-        args->d_head = rig_parameter(self, size[1], size[2], RIG_NORMAL);
+        const bool is_half = (size[7] & HALF_HEAD) != 0;
+        args->d_head =
+            rig_matrix(self, is_half ? COP_BF16 : self->wide, size[1], size[2], RIG_NORMAL);
+        self->tolerance = is_half ? 2e-2 : self->tolerance;
         rig_output_matrix(self, "d_head", args->d_head);
     }
 }
@@ -363,6 +385,25 @@ static void build_row_cosine(rig *self, const int64_t *size)
     rig_output_doubles(self, "sum", args->sum, 1);
 }
 
+// size: n, V, C, draws. Ids and weights have their own comparison: tests/kernels/sample_check.h.
+static void build_sample_targets(rig *self, const int64_t *size)
+{
+    cop_sample_targets_args *args = &self->args.sample_targets;
+    const cop_dtype dtype = (self->types & 1U) != 0 ? COP_BF16 : self->wide;
+    args->hidden = rig_matrix(self, dtype, size[0], size[2], RIG_NORMAL);
+    args->head = rig_matrix(self, dtype, size[1], size[2], RIG_NORMAL);
+    args->draws = size[3];
+    args->seed = 42;
+    args->first_row = 1000;
+    args->entropy = rig_parameter(self, 1, size[0], RIG_NORMAL);
+    rig_output_matrix(self, "entropy", args->entropy);
+    args->ids = rig_ids(self, size[0] * size[3], 0, 9);
+    rig_output_free(self, "ids", cop_matrix_dense(args->ids, COP_F32, size[0], size[3]));
+    self->padding = 0;
+    args->weights = rig_parameter(self, size[0], size[3], RIG_NORMAL);
+    rig_output_free(self, "weights", args->weights);
+}
+
 const op_case op_cases[] = {
     {COP_OP_MATMUL, build_matmul, {1, 1, 1, 2, 2, 0}},
     {COP_OP_MATMUL, build_matmul, {7, 33, 129, 2, 2, 0}},
@@ -442,6 +483,12 @@ const op_case op_cases[] = {
     {COP_OP_HEAD_LOSS, build_head_loss, {33, 65, 16, 16, 15, 0, 2, 2}},
     {COP_OP_HEAD_LOSS, build_head_loss, {33, 65, 16, 16, 10, 2, 1, 1}},
     {COP_OP_HEAD_LOSS, build_head_loss, {0, 65, 16, 16, 10, 2, 1, 7}},
+    {COP_OP_HEAD_LOSS, build_head_loss, {33, 129, 17, 5, 10, 2, 2, 15}},
+    {COP_OP_HEAD_LOSS, build_head_loss, {7, 1100, 33, 50, 10, 0, 2, 14}},
+    {COP_OP_HEAD_LOSS, build_head_loss, {33, 65, 16, 1, 10, 2, 0, 11}},
+    {COP_OP_HEAD_LOSS, build_head_loss, {5, 40, 8, 3, 10, 0, 1, 8}},
+    {COP_OP_HEAD_LOSS, build_head_loss, {33, 129, 17, 33, 10, 1, 2, 23}},
+    {COP_OP_HEAD_LOSS, build_head_loss, {3, 9000, 2, 3, 20, 1, 2, 3}},
     {COP_OP_STATE_LOSS, build_state_loss, {33, 129, 0, 1}},
     {COP_OP_STATE_LOSS, build_state_loss, {7, 1500, 1, 1}},
     {COP_OP_STATE_LOSS, build_state_loss, {1, 1, 0, 0}},
@@ -456,6 +503,10 @@ const op_case op_cases[] = {
     {COP_OP_SEQUENCE_MOMENTS, build_sequence_moments, {1, 1, 1, 1}},
     {COP_OP_ROW_COSINE, build_row_cosine, {33, 129}},
     {COP_OP_ROW_COSINE, build_row_cosine, {1100, 7}},
+    {COP_OP_SAMPLE_TARGETS, build_sample_targets, {1, 1, 1, 1}},
+    {COP_OP_SAMPLE_TARGETS, build_sample_targets, {33, 129, 17, 50}},
+    {COP_OP_SAMPLE_TARGETS, build_sample_targets, {3, 9000, 5, 1024}},
+    {COP_OP_SAMPLE_TARGETS, build_sample_targets, {0, 65, 16, 50}},
 };
 
 const int op_cases_count = (int)(sizeof op_cases / sizeof op_cases[0]);

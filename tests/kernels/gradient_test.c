@@ -357,16 +357,19 @@ static double head_loss(rig *self, cop_backend *backend, cop_matrix weights)
         if (args->targets != NULL && args->targets[r] >= 0) {
             sum += (double)args->ce_weight * rig_get(args->cross_entropy, 0, r);
         }
-        if (args->teacher_hidden.data != NULL) {
+        if (args->teacher_hidden.data != NULL || args->sample_ids != NULL) {
             sum += (double)args->kl_weight * tau * tau * rig_get(args->kl, 0, r);
         }
     }
     return sum * (double)args->grad_scale;
 }
 
-static void check_head(float ce_weight, float kl_weight, float temperature, bool has_teacher)
+typedef enum teacher_form { NO_TEACHER, TEACHER, SAMPLE } teacher_form;
+
+static void check_head(float ce_weight, float kl_weight, float temperature, teacher_form form)
 {
     static const int32_t targets[] = {3, -1, 0, 7};
+    static const int32_t sample[] = {3, 1, -1, 7, 0, 6, 2, -1, -1, 4, 4, 7};
     cop_backend *backend = rig_backend("reference");
     rig self;
     rig_init(&self, COP_OP_HEAD_LOSS, COP_F64, 0, 1);
@@ -382,9 +385,27 @@ static void check_head(float ce_weight, float kl_weight, float temperature, bool
         .cross_entropy = rig_parameter(&self, 1, 4, RIG_NORMAL),
         .d_hidden = rig_parameter(&self, 4, 5, RIG_NORMAL),
     };
-    if (has_teacher) {
+    if (form == TEACHER) {
         args->teacher_hidden = rig_parameter(&self, 4, 6, RIG_NORMAL);
         args->teacher_head = rig_parameter(&self, 8, 6, RIG_NORMAL);
+    }
+    if (form == SAMPLE) {
+        self.padding = 0;
+        args->sample_ids = sample;
+        args->sample_weights = rig_parameter(&self, 4, 3, RIG_POSITIVE);
+        args->sample_entropy = rig_parameter(&self, 1, 4, RIG_POSITIVE);
+        // The gradient is that of weights that add up to 1 over a row, as a sample's do.
+        for (int64_t r = 0; r < 4; r++) {
+            double sum = 0.0;
+            for (int64_t k = 0; k < 3; k++) {
+                sum += sample[r * 3 + k] >= 0 ? rig_get(args->sample_weights, r, k) : 0.0;
+            }
+            for (int64_t k = 0; k < 3; k++) {
+                rig_put(args->sample_weights, r, k, rig_get(args->sample_weights, r, k) / sum);
+            }
+        }
+    }
+    if (form != NO_TEACHER) {
         args->kl = rig_parameter(&self, 1, 4, RIG_NORMAL);
     }
     args->d_head = zeros_like(&self, args->head);
@@ -398,11 +419,13 @@ static void check_head(float ce_weight, float kl_weight, float temperature, bool
 static void head_loss_gradients_are_those_of_its_losses(void **state)
 {
     (void)state;
-    check_head(1.0F, 0.0F, 1.0F, false);
-    check_head(0.0F, 1.0F, 1.0F, true);
-    check_head(0.0F, 1.0F, 2.0F, true);
-    check_head(0.25F, 0.5F, 1.0F, true);
-    check_head(0.25F, 0.5F, 3.0F, true);
+    check_head(1.0F, 0.0F, 1.0F, NO_TEACHER);
+    check_head(0.0F, 1.0F, 1.0F, TEACHER);
+    check_head(0.0F, 1.0F, 2.0F, TEACHER);
+    check_head(0.25F, 0.5F, 1.0F, TEACHER);
+    check_head(0.25F, 0.5F, 3.0F, TEACHER);
+    check_head(0.0F, 1.0F, 1.0F, SAMPLE);
+    check_head(0.25F, 0.5F, 1.0F, SAMPLE);
 }
 
 static double state_loss(rig *self, cop_backend *backend, cop_matrix weights)

@@ -19,6 +19,7 @@ typedef enum rig_fill {
 typedef struct rig_output {
     const char *name;
     cop_matrix matrix;
+    bool is_free; // written, and not compared
 } rig_output;
 
 // The largest operand struct.
@@ -78,6 +79,8 @@ double rig_uniform(rig *self); // [0, 1)
 // Marks a matrix, or `count` doubles, as written by the operator.
 void rig_output_matrix(rig *self, const char *name, cop_matrix matrix);
 void rig_output_doubles(rig *self, const char *name, double *values, int64_t count);
+// The same, for what has a comparison of its own.
+void rig_output_free(rig *self, const char *name, cop_matrix matrix);
 
 // Runs the operator with scratch of exactly the size asked for, and checks that nothing behind it
 // was written. Fails the test when the operator does.
