@@ -124,6 +124,18 @@ cop_matrix cop_network_vector(const cop_network *network, cop_place place);   //
 cop_matrix cop_network_gradient(const cop_network *network, cop_place place); // absent: no training
 cop_matrix cop_network_master(const cop_network *network, cop_place place);   // absent: none
 
+// Where a parameter is written first: the master, or the working copy when there is no master.
+cop_matrix cop_network_primary(const cop_network *network, cop_place place);
+
+// Converts host data to `count` elements from element `first` of a tensor, master and working copy.
+COP_MUST_CHECK cop_status cop_network_put(cop_network *network, int64_t index, int64_t first,
+                                          int64_t count, cop_dtype dtype, const void *data,
+                                          cop_error *err);
+
+// Standard deviation of a matrix at the start of training; what makes a norm's gain one.
+double cop_network_init_deviation(const cop_arch *arch, cop_role role);
+float cop_network_norm_unit(const cop_arch *arch);
+
 // Copies master weights [offset, offset + count) to the working ones, where they differ.
 COP_MUST_CHECK cop_status cop_network_publish(cop_network *network, int64_t offset, int64_t count,
                                               cop_error *err);
