@@ -49,6 +49,8 @@ cop_status cop_file_map_open(cop_file_map *map, const char *path, cop_error *err
 
     *map = (cop_file_map){0};
     COP_TRY(status, open_regular(&fd, &info, path, err));
+    map->device = (uint64_t)info.st_dev;
+    map->inode = (uint64_t)info.st_ino;
     if (info.st_size > 0) {
         void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED) {
@@ -64,6 +66,26 @@ done:
         (void)close(fd); // read-only: nothing can be lost
     }
     return status;
+}
+
+cop_status cop_file_map_reopen(const cop_file_map *map, int *out, const char *path, cop_error *err)
+{
+    struct stat info;
+    int fd = -1;
+
+    *out = -1;
+    const cop_status status = open_regular(&fd, &info, path, err);
+    if (status != COP_OK) {
+        return status;
+    }
+    if ((uint64_t)info.st_dev != map->device || (uint64_t)info.st_ino != map->inode) {
+        (void)close(fd);
+        return COP_FAIL(err, COP_ERR_IO,
+                        "%s: was replaced while it was in use (allowed: the file that was opened)",
+                        path);
+    }
+    *out = fd;
+    return COP_OK;
 }
 
 void cop_file_map_forget(const cop_file_map *map, size_t offset, size_t bytes)

@@ -21,10 +21,17 @@ cop_status cop_file_fail(cop_error *err, const char *path, const char *action);
 typedef struct cop_file_map {
     void *data; // page-aligned, read-only: writing faults; NULL when the file is empty
     size_t bytes;
+    uint64_t device; // of the file, with `inode`: what it is, whatever its name becomes
+    uint64_t inode;
 } cop_file_map;
 
 // Maps the whole file. COP_ERR_IO if it is no regular file, or cannot be opened or mapped.
 COP_MUST_CHECK cop_status cop_file_map_open(cop_file_map *map, const char *path, cop_error *err);
+
+// Opens the file at `path` once more for reading, for pread(); owned: close(). COP_ERR_IO when it is
+// not the file that was mapped.
+COP_MUST_CHECK cop_status cop_file_map_reopen(const cop_file_map *map, int *out, const char *path,
+                                              cop_error *err);
 
 // Tells the system that bytes [offset, offset + bytes) are not needed any more, so that a scan of
 // a large file does not grow the resident set. Advice only.

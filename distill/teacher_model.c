@@ -2,6 +2,8 @@
 
 #include "base/alloc.h"
 #include "distill/sample_internal.h"
+#include "distill/teacher_internal.h"
+#include "model/tensor_load.h"
 
 cop_dtype cop_precision_dtype(cop_precision precision)
 {
@@ -45,6 +47,7 @@ cop_status cop_teacher_plan(cop_plan *plan, const cop_arch *arch,
 
     COP_TRY(status, check_options(arch, options, err));
     cop_plan_add(plan, "teacher: LM head", (uint64_t)arch->vocab * width);
+    cop_plan_add(plan, "teacher: loading", cop_staging_bytes(arch));
     cop_plan_add(plan, "teacher: states of a batch",
                  (uint64_t)options->batch * (uint64_t)options->sequence * width);
     if (options->draws > 0) {
@@ -66,7 +69,7 @@ done:
     return status;
 }
 
-// Reads the LM head to the device.
+// Reads the LM head to the device. What it is converted through is freed again.
 static cop_status load_head(cop_teacher_model *teacher, cop_error *err)
 {
     const cop_arch *arch = cop_checkpoint_arch(teacher->checkpoint);
@@ -75,29 +78,22 @@ static cop_status load_head(cop_teacher_model *teacher, cop_error *err)
     const uint64_t bytes =
         (uint64_t)arch->vocab * (uint64_t)arch->hidden * cop_dtype_bytes(teacher->dtype);
     cop_status status = COP_OK;
-    cop_device_info info = {0};
-    void *host = NULL;
+    cop_staging staging = {.bytes = cop_staging_bytes(arch)};
+    cop_dtype stored = COP_F32;
 
-    COP_TRY(status, cop_backend_info(teacher->backend, &info, err));
+    (void)cop_checkpoint_view(teacher->checkpoint, index, &stored);
     COP_TRY(status,
             cop_backend_alloc(teacher->backend, &teacher->head, bytes, "teacher: LM head", err));
-    if (info.is_host_memory) {
-        COP_TRY(status, cop_checkpoint_read(teacher->checkpoint, index, teacher->dtype,
-                                            teacher->head, err));
-        goto done;
+    if (stored != teacher->dtype) {
+        COP_TRY(status, cop_backend_alloc(teacher->backend, &staging.memory, staging.bytes,
+                                          "teacher: loading", err));
     }
-    host = cop_alloc(bytes, 1);
-    if (host == NULL) {
-        status = COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory to read the LM head",
-                          cop_checkpoint_path(teacher->checkpoint));
-        goto done;
-    }
-    COP_TRY(status, cop_checkpoint_read(teacher->checkpoint, index, teacher->dtype, host, err));
-    COP_TRY(status, cop_backend_to_device(teacher->backend, NULL, teacher->head, host, bytes, err));
+    COP_TRY(status, cop_tensor_load(teacher->backend, teacher->checkpoint, index,
+                                    cop_teacher_model_head(teacher), staging, err));
     COP_TRY(status, cop_backend_synchronize(teacher->backend, NULL, err));
 
 done:
-    cop_free(host);
+    cop_backend_free(teacher->backend, staging.memory);
     return status;
 }
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -28,6 +29,12 @@ typedef struct hash_cache {
     cop_hash value;
 } hash_cache;
 
+// The shard that is open for pread().
+typedef struct open_shard {
+    int64_t shard; // -1: none
+    int file;
+} open_shard;
+
 struct cop_checkpoint {
     char *path; // owned
     cop_arch arch;
@@ -36,6 +43,7 @@ struct cop_checkpoint {
     place *places; // owned, [tensor_count]
     int64_t tensor_count;
     hash_cache *hash; // owned; written through a const checkpoint
+    open_shard *open; // owned; likewise
 };
 
 // --- Opening ------------------------------------------------------------------------------------
@@ -273,11 +281,14 @@ cop_status cop_checkpoint_open(cop_checkpoint **out, const char *directory, cop_
     checkpoint->tensor_count = cop_arch_tensor_count(&checkpoint->arch);
     checkpoint->path = cop_alloc_string(directory);
     checkpoint->hash = cop_alloc(1, sizeof *checkpoint->hash);
+    checkpoint->open = cop_alloc(1, sizeof *checkpoint->open);
     checkpoint->places = cop_alloc((size_t)checkpoint->tensor_count, sizeof *checkpoint->places);
-    if (checkpoint->path == NULL || checkpoint->hash == NULL || checkpoint->places == NULL) {
+    if (checkpoint->path == NULL || checkpoint->hash == NULL || checkpoint->open == NULL ||
+        checkpoint->places == NULL) {
         status = COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory to open it", directory);
         goto done;
     }
+    *checkpoint->open = (open_shard){.shard = -1, .file = -1};
     for (int64_t i = 0; i < checkpoint->tensor_count; i++) {
         checkpoint->places[i].shard = -1;
     }
@@ -301,6 +312,10 @@ void cop_checkpoint_destroy(cop_checkpoint *checkpoint)
     }
     cop_free(checkpoint->shards);
     cop_free(checkpoint->places);
+    if (checkpoint->open != NULL && checkpoint->open->shard >= 0) {
+        (void)close(checkpoint->open->file);
+    }
+    cop_free(checkpoint->open);
     cop_free(checkpoint->hash);
     cop_free(checkpoint->path);
     cop_free(checkpoint);
@@ -341,6 +356,39 @@ const void *cop_checkpoint_view(const cop_checkpoint *checkpoint, int64_t index,
     const cop_safetensors_entry entry = entry_of(checkpoint, index);
     *dtype = entry.dtype;
     return entry.data;
+}
+
+cop_status cop_checkpoint_locate(const cop_checkpoint *checkpoint, int64_t index,
+                                 cop_tensor_location *out, cop_error *err)
+{
+    cop_status status = COP_OK;
+    open_shard *open = checkpoint->open;
+    cop_safetensors_entry entry = {0};
+    const shard *from = NULL;
+
+    if (index < 0 || index >= checkpoint->tensor_count) {
+        return COP_FAIL(err, COP_ERR_SHAPE, "%s: tensor %" PRId64 " (allowed: 0..%" PRId64 ")",
+                        checkpoint->path, index, checkpoint->tensor_count - 1);
+    }
+    const place at = checkpoint->places[index];
+    from = &checkpoint->shards[at.shard];
+    if (open->shard != at.shard) {
+        int file = -1;
+        COP_TRY(status, cop_safetensors_reopen(from->file, &file, from->path, err));
+        if (open->shard >= 0) {
+            (void)close(open->file); // read-only: nothing can be lost
+        }
+        *open = (open_shard){.shard = at.shard, .file = file};
+    }
+    entry = entry_of(checkpoint, index);
+    *out = (cop_tensor_location){.file = open->file,
+                                 .path = from->path,
+                                 .offset = cop_safetensors_offset(from->file, at.entry),
+                                 .bytes = entry.bytes,
+                                 .dtype = entry.dtype};
+
+done:
+    return status;
 }
 
 // Converts through an aligned buffer: the data of a file may begin at any byte.

@@ -43,6 +43,22 @@ const void *cop_checkpoint_view(const cop_checkpoint *checkpoint, int64_t index,
 COP_MUST_CHECK cop_status cop_checkpoint_read(const cop_checkpoint *checkpoint, int64_t index,
                                               cop_dtype dtype, void *data, cop_error *err);
 
+// Where a tensor lies: for reading it to a device without the mapping. A tensor of the architecture
+// is one run of bytes of one file, row-major in its shape: no family joins, transposes or splits
+// tensors, and names are resolved when the checkpoint is opened.
+typedef struct cop_tensor_location {
+    int file;         // borrowed until the next call for this checkpoint
+    const char *path; // borrowed; for messages
+    uint64_t offset;  // from the start of the file; may be any
+    uint64_t bytes;
+    cop_dtype dtype; // as stored
+} cop_tensor_location;
+
+// One file is kept open, the one of the last call. COP_ERR_IO when it is gone or was replaced. One thread
+// at a time.
+COP_MUST_CHECK cop_status cop_checkpoint_locate(const cop_checkpoint *checkpoint, int64_t index,
+                                                cop_tensor_location *out, cop_error *err);
+
 // Tells the system that bytes [offset, offset + bytes) of a viewed tensor are not needed any more.
 void cop_checkpoint_forget(const cop_checkpoint *checkpoint, int64_t index, uint64_t offset,
                            uint64_t bytes);

@@ -69,8 +69,18 @@ COP_MUST_CHECK cop_status cop_network_load(cop_network *network, const cop_check
 // Random weights as Hugging Face initializes: N(0, initializer_range), norms at one, biases at zero;
 // projections into the residual stream scaled by 1 / sqrt(2 * layers).
 COP_MUST_CHECK cop_status cop_network_init(cop_network *network, uint64_t seed, cop_error *err);
+// For benchmarks only: the same shapes and deviations, in seconds rather than minutes at billions of
+// parameters, drawn by counter (kernels/random.h) by all threads and uploaded in pieces of a few MiB.
+// Each value is a sum of four uniform ones: nearly normal, but never beyond 3.47 deviations.
+COP_MUST_CHECK cop_status cop_network_init_fast(cop_network *network, uint64_t seed,
+                                                cop_error *err);
 // A sink that takes all tensors of cop_network_arch(): how pruned weights arrive without a file.
 cop_tensor_sink cop_network_sink(cop_network *network);
+// Fills a parameter, master and working copy alike, from a matrix on the same device:
+// parameter[r, c] = x[row_index[r], col_index[c]], converted to each one's element type. A vector is
+// a single row. `y` of `from` is ignored. Same bits as putting the same values through the sink.
+COP_MUST_CHECK cop_status cop_network_gather(cop_network *network, int64_t index,
+                                             const cop_gather_args *from, cop_error *err);
 // Copies a parameter (master precision when training) to host memory as f32 or f64.
 COP_MUST_CHECK cop_status cop_network_read(cop_network *network, int64_t index, cop_dtype dtype,
                                            void *data, cop_error *err);

@@ -142,6 +142,18 @@ uint64_t cop_network_gradient_bytes(const cop_network *network);
 COP_MUST_CHECK cop_status cop_network_sum_squares(cop_network *network, double *sum,
                                                   cop_error *err);
 
+// Where a parameter is written first: the master, or the working copy when there is no master.
+cop_matrix cop_network_primary(const cop_network *network, cop_place place);
+
+// Converts host data to `count` elements from element `first` of a tensor, master and working copy.
+COP_MUST_CHECK cop_status cop_network_put(cop_network *network, int64_t index, int64_t first,
+                                          int64_t count, cop_dtype dtype, const void *data,
+                                          cop_error *err);
+
+// Standard deviation of a matrix at the start of training; what makes a norm's gain one.
+double cop_network_init_deviation(const cop_arch *arch, cop_role role);
+float cop_network_norm_unit(const cop_arch *arch);
+
 // Copies master weights [offset, offset + count) to the working ones, where they differ.
 COP_MUST_CHECK cop_status cop_network_publish(cop_network *network, int64_t offset, int64_t count,
                                               cop_error *err);

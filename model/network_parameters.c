@@ -160,8 +160,7 @@ static cop_status check_index(const cop_network *network, int64_t index, cop_err
     return COP_OK;
 }
 
-// Where a parameter is written first: the master, or the working copy when there is no master.
-static cop_matrix primary(cop_network *network, cop_place place)
+cop_matrix cop_network_primary(const cop_network *network, cop_place place)
 {
     const cop_matrix master = cop_network_master(network, place);
     return master.rows > 0 ? master : cop_network_weight(network, place);
@@ -173,7 +172,12 @@ static cop_status put_elements(cop_network *network, cop_matrix to, cop_dtype dt
     cop_status status = COP_OK;
     const int64_t count = to.rows * to.cols;
     const size_t to_bytes = cop_dtype_bytes(to.dtype);
-    char *chunk = cop_alloc(CHUNK_ELEMENTS, to_bytes);
+    char *chunk = NULL;
+    if (dtype == to.dtype) {
+        return cop_backend_to_device(network->backend, NULL, to.data, data,
+                                     (uint64_t)count * to_bytes, err);
+    }
+    chunk = cop_alloc(CHUNK_ELEMENTS, to_bytes);
     if (chunk == NULL) {
         status = COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to copy a tensor");
         goto done;
@@ -186,7 +190,6 @@ static cop_status put_elements(cop_network *network, cop_matrix to, cop_dtype dt
         COP_TRY(status, cop_backend_to_device(network->backend, NULL,
                                               (char *)to.data + (size_t)done * to_bytes, chunk,
                                               now * to_bytes, err));
-        COP_TRY(status, cop_backend_synchronize(network->backend, NULL, err));
     }
 
 done:
@@ -221,144 +224,106 @@ done:
     return status;
 }
 
-static cop_status put_parameter(void *context, int64_t index, cop_dtype dtype, const void *data,
-                                cop_error *err)
+cop_status cop_network_put(cop_network *network, int64_t index, int64_t first, int64_t count,
+                           cop_dtype dtype, const void *data, cop_error *err)
 {
     cop_status status = COP_OK;
-    cop_network *network = context;
-    cop_place place;
+    const cop_place place = network->places[index];
+    const cop_place part = {.offset = place.offset + first, .rows = 1, .cols = count};
+    COP_TRY(status, put_elements(network, cop_network_primary(network, part), dtype, data, err));
+    if (cop_network_master(network, part).rows > 0) {
+        COP_TRY(status, cop_network_publish(network, part.offset, count, err));
+    }
 
-    COP_TRY(status, check_index(network, index, err));
-    if (!is_convertible(dtype)) {
+done:
+    return status;
+}
+
+static cop_status check_put(const cop_network *network, int64_t index, cop_dtype dtype,
+                            cop_error *err)
+{
+    const cop_status status = check_index(network, index, err);
+    if (status == COP_OK && !is_convertible(dtype)) {
         return COP_FAIL(err, COP_ERR_UNSUPPORTED,
                         "network: element type of %s is %s (allowed: f32, f64, bf16, f16)",
                         cop_arch_tensor(&network->arch, index).name, cop_dtype_name(dtype));
     }
-    place = network->places[index];
-    COP_TRY(status, put_elements(network, primary(network, place), dtype, data, err));
-    if (cop_network_master(network, place).rows > 0) {
-        COP_TRY(status, cop_network_publish(network, place.offset, place.rows * place.cols, err));
-    }
-
-done:
     return status;
+}
+
+static cop_status put_parameter(void *context, int64_t index, cop_dtype dtype, const void *data,
+                                cop_error *err)
+{
+    cop_network *network = context;
+    const cop_status status = check_put(network, index, dtype, err);
+    if (status != COP_OK) {
+        return status;
+    }
+    const cop_place place = network->places[index];
+    return cop_network_put(network, index, 0, place.rows * place.cols, dtype, data, err);
+}
+
+static cop_status put_parameter_rows(void *context, int64_t index, cop_dtype dtype,
+                                     int64_t first_row, int64_t rows, const void *data,
+                                     cop_error *err)
+{
+    cop_network *network = context;
+    const cop_status status = check_put(network, index, dtype, err);
+    if (status != COP_OK) {
+        return status;
+    }
+    const cop_tensor_spec spec = cop_arch_tensor(&network->arch, index);
+    if (first_row < 0 || rows < 1 || first_row > spec.shape[0] - rows) {
+        return COP_FAIL(err, COP_ERR_SHAPE,
+                        "network: %s: %lld rows from row %lld (allowed: within %lld rows)",
+                        spec.name, (long long)rows, (long long)first_row, (long long)spec.shape[0]);
+    }
+    return cop_network_put(network, index, first_row * spec.shape[1], rows * spec.shape[1], dtype,
+                           data, err);
 }
 
 cop_tensor_sink cop_network_sink(cop_network *network)
 {
-    return (cop_tensor_sink){.context = network, .put = put_parameter};
+    return (cop_tensor_sink){
+        .context = network, .put = put_parameter, .put_rows = put_parameter_rows};
 }
 
-static bool is_same_arch(const cop_arch *a, const cop_arch *b)
-{
-    bool is_same = a->family == b->family && a->vocab == b->vocab && a->hidden == b->hidden &&
-                   a->head_dim == b->head_dim && a->layers == b->layers && a->norm == b->norm &&
-                   a->activation == b->activation && a->is_gated == b->is_gated &&
-                   a->is_tied == b->is_tied && a->attention_bias == b->attention_bias &&
-                   a->mlp_bias == b->mlp_bias;
-    for (int64_t i = 0; is_same && i < a->layers; i++) {
-        is_same = a->layer[i].heads == b->layer[i].heads &&
-                  a->layer[i].kv_heads == b->layer[i].kv_heads &&
-                  a->layer[i].ffn == b->layer[i].ffn;
-    }
-    return is_same;
-}
-
-// Reads a tensor where the device's memory is the host's without a copy in between.
-static cop_status load_tensor(cop_network *network, const cop_checkpoint *checkpoint, int64_t index,
-                              bool is_host_memory, cop_error *err)
-{
-    cop_status status = COP_OK;
-    const cop_place place = network->places[index];
-    const cop_matrix to = primary(network, place);
-    const size_t elements = (size_t)(place.rows * place.cols);
-    void *staging = NULL;
-    if (is_host_memory) {
-        COP_TRY(status, cop_checkpoint_read(checkpoint, index, to.dtype, to.data, err));
-    } else {
-        staging = cop_alloc(elements, cop_dtype_bytes(to.dtype));
-        if (staging == NULL) {
-            status = COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to load %s",
-                              cop_arch_tensor(&network->arch, index).name);
-            goto done;
-        }
-        COP_TRY(status, cop_checkpoint_read(checkpoint, index, to.dtype, staging, err));
-        COP_TRY(status, cop_backend_to_device(network->backend, NULL, to.data, staging,
-                                              elements * cop_dtype_bytes(to.dtype), err));
-        COP_TRY(status, cop_backend_synchronize(network->backend, NULL, err));
-    }
-    if (cop_network_master(network, place).rows > 0) {
-        COP_TRY(status, cop_network_publish(network, place.offset, (int64_t)elements, err));
-    }
-
-done:
-    cop_free(staging);
-    return status;
-}
-
-cop_status cop_network_load(cop_network *network, const cop_checkpoint *checkpoint, cop_error *err)
-{
-    cop_status status = COP_OK;
-    const cop_arch *stored = cop_checkpoint_arch(checkpoint);
-    const int64_t count = cop_arch_tensor_count(&network->arch);
-    cop_device_info info;
-
-    if (!is_same_arch(&network->arch, stored)) {
-        char wanted[COP_ARCH_TEXT_BYTES];
-        char found[COP_ARCH_TEXT_BYTES];
-        return COP_FAIL(err, COP_ERR_SHAPE, "%s: architecture is %s (allowed: %s)",
-                        cop_checkpoint_path(checkpoint), cop_arch_text(found, stored),
-                        cop_arch_text(wanted, &network->arch));
-    }
-    COP_TRY(status, cop_backend_info(network->backend, &info, err));
-    for (int64_t i = 0; i < count; i++) {
-        COP_TRY(status, load_tensor(network, checkpoint, i, info.is_host_memory, err));
-    }
-
-done:
-    return status;
-}
-
-static double init_deviation(const cop_arch *arch, cop_role role)
+double cop_network_init_deviation(const cop_arch *arch, cop_role role)
 {
     const bool is_into_residual = role == COP_ROLE_O || role == COP_ROLE_DOWN;
     return arch->initializer_range / (is_into_residual ? sqrt(2.0 * (double)arch->layers) : 1.0);
 }
 
-// The weight of a norm is what makes its gain one.
-static float norm_unit(const cop_arch *arch)
+float cop_network_norm_unit(const cop_arch *arch)
 {
     return arch->norm == COP_NORM_LAYER_1P ? 0.0F : 1.0F;
 }
 
-static cop_status init_tensor(cop_network *network, uint64_t seed, int64_t index, cop_error *err)
+static cop_status init_tensor(cop_network *network, uint64_t seed, int64_t index, float *values,
+                              cop_error *err)
 {
     cop_status status = COP_OK;
     const cop_tensor_spec spec = cop_arch_tensor(&network->arch, index);
     const int64_t count = spec.shape[0] * spec.shape[1];
+    const double deviation = cop_network_init_deviation(&network->arch, spec.role);
+    const bool is_gain = spec.role == COP_ROLE_INPUT_NORM || spec.role == COP_ROLE_POST_NORM ||
+                         spec.role == COP_ROLE_FINAL_NORM;
+    const float fixed = is_gain ? cop_network_norm_unit(&network->arch) : 0.0F;
     cop_rng *rng = NULL;
-    float *values = cop_alloc((size_t)count, sizeof *values);
-    if (values == NULL) {
-        status = COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to initialize %s", spec.name);
-        goto done;
-    }
     if (spec.rank == 2) {
-        const double deviation = init_deviation(&network->arch, spec.role);
         COP_TRY(status, cop_rng_create(&rng, seed, COP_RNG_INIT, (uint64_t)index, err));
-        for (int64_t i = 0; i < count; i++) {
-            values[i] = (float)(deviation * cop_rng_normal(rng));
-        }
-    } else if (spec.role == COP_ROLE_INPUT_NORM || spec.role == COP_ROLE_POST_NORM ||
-               spec.role == COP_ROLE_FINAL_NORM) {
-        for (int64_t i = 0; i < count; i++) {
-            values[i] = norm_unit(&network->arch);
-        }
     }
-    COP_TRY(status, put_parameter(network, index, COP_F32, values, err));
+    for (int64_t first = 0; first < count; first += CHUNK_ELEMENTS) {
+        const int64_t left = count - first;
+        const int64_t now = left < CHUNK_ELEMENTS ? left : CHUNK_ELEMENTS;
+        for (int64_t i = 0; i < now; i++) {
+            values[i] = rng != NULL ? (float)(deviation * cop_rng_normal(rng)) : fixed;
+        }
+        COP_TRY(status, cop_network_put(network, index, first, now, COP_F32, values, err));
+    }
 
 done:
     cop_rng_destroy(rng);
-    cop_free(values);
     return status;
 }
 
@@ -366,11 +331,16 @@ cop_status cop_network_init(cop_network *network, uint64_t seed, cop_error *err)
 {
     cop_status status = COP_OK;
     const int64_t count = cop_arch_tensor_count(&network->arch);
+    float *values = cop_alloc(CHUNK_ELEMENTS, sizeof *values);
+    if (values == NULL) {
+        return COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to initialize it");
+    }
     for (int64_t i = 0; i < count; i++) {
-        COP_TRY(status, init_tensor(network, seed, i, err));
+        COP_TRY(status, init_tensor(network, seed, i, values, err));
     }
 
 done:
+    cop_free(values);
     return status;
 }
 
@@ -390,8 +360,8 @@ cop_status cop_network_read(cop_network *network, int64_t index, cop_dtype dtype
 {
     cop_status status = COP_OK;
     COP_TRY(status, check_readable(network, index, dtype, err));
-    COP_TRY(status,
-            get_elements(network, primary(network, network->places[index]), dtype, data, err));
+    COP_TRY(status, get_elements(network, cop_network_primary(network, network->places[index]),
+                                 dtype, data, err));
 
 done:
     return status;

@@ -22,6 +22,7 @@ struct cop_safetensors {
     json_t *header;            // owned; the names and the metadata lie in it
     const json_t *metadata;    // in header, or NULL
     const unsigned char *data; // behind the header
+    uint64_t header_bytes;     // before the data, its length included
     uint64_t data_bytes;
     cop_safetensors_entry *entries; // owned, [count], in the order of their data
     named *by_name;                 // owned, [count], sorted by name
@@ -310,6 +311,7 @@ static cop_status read_header(cop_safetensors *file, const char *path, const voi
                         "%s: not a safetensors file: the header does not begin with '{'", path);
     }
     file->data = raw + 8 + header_bytes;
+    file->header_bytes = 8 + header_bytes;
     file->data_bytes = bytes - 8 - header_bytes;
     COP_TRY(status,
             cop_json_parse(&file->header, path, (const char *)raw + 8, (size_t)header_bytes, err));
@@ -416,4 +418,16 @@ void cop_safetensors_forget_range(const cop_safetensors *file, int64_t index, ui
 void cop_safetensors_forget(const cop_safetensors *file, int64_t index)
 {
     cop_safetensors_forget_range(file, index, 0, file->entries[index].bytes);
+}
+
+cop_status cop_safetensors_reopen(const cop_safetensors *file, int *out, const char *path,
+                                  cop_error *err)
+{
+    return cop_file_map_reopen(&file->map, out, path, err);
+}
+
+uint64_t cop_safetensors_offset(const cop_safetensors *file, int64_t index)
+{
+    const unsigned char *start = file->entries[index].data;
+    return file->header_bytes + (uint64_t)(start - file->data);
 }

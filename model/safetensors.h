@@ -40,6 +40,13 @@ void cop_safetensors_forget(const cop_safetensors *file, int64_t index);
 void cop_safetensors_forget_range(const cop_safetensors *file, int64_t index, uint64_t offset,
                                   uint64_t bytes);
 
+// Opens the file once more, for pread(): owned, close(). COP_ERR_IO when `path` is not the file that
+// was opened.
+COP_MUST_CHECK cop_status cop_safetensors_reopen(const cop_safetensors *file, int *out,
+                                                 const char *path, cop_error *err);
+// Byte of the file at which the tensor's data begin.
+uint64_t cop_safetensors_offset(const cop_safetensors *file, int64_t index);
+
 // Writing: all entries are declared first (their `data` is ignored). The data follows in the order of
 // declaration, in pieces of any size (put), or piece by piece at any place (put_at); not both. The
 // file appears at commit, which fails when bytes are missing.
