@@ -22,6 +22,7 @@
 #include "cli/build_info.h"
 #include "cli/cli.h"
 #include "kernels/cpu.h"
+#include "kernels/cuda_plugin.h"
 
 typedef struct arguments {
     cop_cli_common common;
@@ -188,9 +189,66 @@ static json_t *describe_libraries(void)
 static json_t *describe_parts(void)
 {
     json_t *parts = json_object();
-    put_text(parts, "cuda", COP_BUILD_CUDA);
     put_text(parts, "mpi", COP_BUILD_MPI);
     return parts;
+}
+
+// CUDA's own encoding: 13000 is 13.0.
+static void put_cuda_version(json_t *object, const char *key, int version)
+{
+    char text[32];
+    (void)snprintf(text, sizeof text, "%d.%d", version / 1000, version % 1000 / 10);
+    put_text(object, key, text);
+}
+
+static void put_cuda_devices(json_t *cuda, const cop_cuda_plugin *plugin, int count)
+{
+    for (int device = 0; device < count; device++) {
+        cop_cuda_device about = {0};
+        cop_error err = {0};
+        char key[32];
+        char text[160];
+        char number[COP_TEXT_NUMBER_BYTES];
+        (void)snprintf(key, sizeof key, "device_%d", device);
+        if (plugin->device_describe(&about, device, &err) != COP_OK) {
+            put_text(cuda, key, err.message);
+            continue;
+        }
+        (void)snprintf(text, sizeof text, "%s, compute capability %d.%d, %d SMs, %s", about.name,
+                       about.compute / 10, about.compute % 10, about.multiprocessors,
+                       cop_text_bytes(number, about.memory_bytes));
+        put_text(cuda, key, text);
+    }
+}
+
+static json_t *describe_cuda(void)
+{
+    json_t *cuda = json_object();
+    const cop_cuda_plugin *plugin = NULL;
+    cop_error err = {0};
+    int count = 0;
+    put_text(cuda, "at_build", COP_BUILD_CUDA);
+    cop_status status = cop_cuda_plugin_load(&plugin, &err);
+    if (status == COP_OK) {
+        cop_cuda_versions versions = {0};
+        char text[32];
+        put_text(cuda, "plugin", cop_cuda_plugin_path());
+        plugin->versions(&versions);
+        put_cuda_version(cuda, "runtime", versions.runtime);
+        (void)snprintf(text, sizeof text, "%lld", (long long)versions.cublaslt);
+        put_text(cuda, "cublaslt", text);
+        put_text(cuda, "attention", versions.attention);
+        if (versions.driver > 0) {
+            put_cuda_version(cuda, "driver", versions.driver);
+        }
+        status = plugin->device_count(&count, &err);
+        put_cuda_devices(cuda, plugin, count);
+    }
+    (void)json_object_set_new(cuda, "is_usable", json_boolean(status == COP_OK));
+    if (status != COP_OK) {
+        put_text(cuda, "reason", err.message);
+    }
+    return cuda;
 }
 
 static void put_limit(json_t *limits, const char *key, int resource)
@@ -316,6 +374,7 @@ int cop_cmd_doctor(int argc, char **argv)
     }
     (void)json_object_set_new(report, "libraries", describe_libraries());
     (void)json_object_set_new(report, "parts", describe_parts());
+    (void)json_object_set_new(report, "cuda", describe_cuda());
     (void)json_object_set_new(report, "limits", describe_limits());
     (void)json_object_set(report, "warnings", warnings);
     if (given.common.is_json) {

@@ -10,6 +10,12 @@ cop_status cop_cuda_fail(cop_error *err, const char *what, cudaError_t error)
                     cudaGetErrorString(error));
 }
 
+cop_status cop_cuda_enter(const cop_cuda *cuda, cop_error *err)
+{
+    const cudaError_t error = cudaSetDevice(cuda->device);
+    return error == cudaSuccess ? COP_OK : cop_cuda_fail(err, "device", error);
+}
+
 cop_status cop_cuda_launched(cop_error *err, const char *op, int64_t rows, int64_t cols)
 {
     const cudaError_t error = cudaGetLastError();

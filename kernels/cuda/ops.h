@@ -5,6 +5,7 @@
 #define COP_KERNELS_CUDA_OPS_H
 
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/plugin.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -59,9 +60,12 @@ COP_MUST_CHECK cop_status cop_cuda_matmul_plain(cop_cuda *cuda, cudaStream_t str
 
 // --- cuBLASLt: kernels/cuda/matmul_lt.cu, or on the host a stand-in (tests/cuda) ----------------
 
+// Reads COP_CUDA_TUNE: "on" (default) times the candidates of a shape once and keeps the choice in a
+// file (kernels/cuda/matmul_tune.h), "off" takes the library's first. COP_ERR_CONFIG: else.
 COP_MUST_CHECK cop_status cop_cuda_lt_create(cop_cuda_lt **out, cop_cuda *cuda, cop_error *err);
-void cop_cuda_lt_destroy(cop_cuda_lt *lt);
-// Bytes of scratch, and whether it takes this product (types, alignment); the plain kernel does else.
+void cop_cuda_lt_destroy(cop_cuda_lt *lt); // NULL is allowed
+int64_t cop_cuda_lt_version(void);
+// Bytes of scratch, and whether it takes this product (sizes); the plain kernel does else.
 uint64_t cop_cuda_lt_scratch(const cop_cuda_lt *lt, const cop_matmul_args *args);
 bool cop_cuda_lt_takes(const cop_cuda_lt *lt, const cop_matmul_args *args);
 COP_MUST_CHECK cop_status cop_cuda_lt_matmul(cop_cuda_lt *lt, cudaStream_t stream,
@@ -95,6 +99,40 @@ const cop_ops *cop_cuda_ops(void);
 
 // A backend on device `device`. COP_ERR_UNSUPPORTED: no such device, saying why.
 COP_MUST_CHECK cop_status cop_cuda_backend_create(cop_backend **out, int device, cop_error *err);
+
+// --- Devices: kernels/cuda/device.cu ------------------------------------------------------------
+
+// COP_ERR_UNSUPPORTED without a driver or a device, saying which; *out is then 0.
+COP_MUST_CHECK cop_status cop_cuda_device_count(int *out, cop_error *err);
+COP_MUST_CHECK cop_status cop_cuda_device_describe(cop_cuda_device *out, int device,
+                                                   cop_error *err);
+// Makes the device that of the calling thread and notes in `cuda` what it is.
+COP_MUST_CHECK cop_status cop_cuda_device_use(cop_cuda *cuda, int device, cop_error *err);
+
+// --- Pinned buffers: kernels/cuda/upload.cu -----------------------------------------------------
+
+// Buffers are allocated at their first use, and used again and again.
+COP_MUST_CHECK cop_status cop_cuda_uploads_create(cop_cuda_uploads **out, int device,
+                                                  cop_error *err);
+// The device must be idle. NULL is allowed.
+void cop_cuda_uploads_destroy(cop_cuda_uploads *uploads);
+// The host's memory may be used again when the call returns. Waits only for earlier uploads, when
+// all buffers hold some that are still under way.
+COP_MUST_CHECK cop_status cop_cuda_upload(cop_cuda_uploads *uploads, cudaStream_t stream, void *to,
+                                          const void *from, uint64_t bytes, cop_error *err);
+// Small results do not wait: they are delivered by cop_cuda_downloads_deliver(), after the stream
+// was synchronized. Large ones wait for the stream.
+COP_MUST_CHECK cop_status cop_cuda_download(cop_cuda_uploads *uploads, cudaStream_t stream,
+                                            void *to, const void *from, uint64_t bytes,
+                                            cop_error *err);
+// Copies the results that have arrived to where they were wanted.
+COP_MUST_CHECK cop_status cop_cuda_downloads_deliver(cop_cuda_uploads *uploads, cop_error *err);
+// Forgets what was wanted from this stream, or from all (NULL).
+void cop_cuda_downloads_drop(cop_cuda_uploads *uploads, cudaStream_t stream);
+// cop_backend_type.read_file: kernels/cuda/read_file.cu.
+COP_MUST_CHECK cop_status cop_cuda_read_file(cop_cuda_uploads *uploads, cudaStream_t stream,
+                                             void *to, int file, uint64_t offset, uint64_t bytes,
+                                             const char *path, cop_error *err);
 
 #ifdef __cplusplus
 }

@@ -62,20 +62,26 @@ static uint64_t scratch_bytes(cop_backend *backend, cop_op op, const void *args)
 static cop_status check(const cop_cuda *cuda, cop_op op, const void *args, const void *scratch,
                         cop_error *err)
 {
-    const cop_status status = cop_check_op(op, args, COP_CHECK_DEVICE, COP_CHECK_CALL, err);
-    return status != COP_OK ? status
-                            : cop_check_scratch(op, scratch, scratch_of(cuda, op, args), err);
+    cop_status status = COP_OK;
+    COP_TRY(status, cop_check_op(op, args, COP_CHECK_DEVICE, COP_CHECK_CALL, err));
+    COP_TRY(status, cop_check_scratch(op, scratch, scratch_of(cuda, op, args), err));
+    status = cop_cuda_enter(cuda, err);
+
+done:
+    return status;
 }
 
 // One entry of the table: `scratch` is the argument's scratch or NULL for operators without.
-#define DEVICE_OP(name, OP, scratch)                                                               \
-    static cop_status name(cop_backend *backend, cop_stream *stream,                               \
-                           const cop_##name##_args *args, cop_error *err)                          \
-    {                                                                                              \
-        cop_cuda *cuda = static_cast<cop_cuda *>(backend->context);                                \
-        const cop_status status = check(cuda, (OP), args, (scratch), err);                         \
-        return status != COP_OK ? status                                                           \
-                                : cop_cuda_##name(cuda, cop_cuda_stream(cuda, stream), args, err); \
+#define DEVICE_OP(name, OP, scratch)                                                  \
+    static cop_status name(cop_backend *backend, cop_stream *stream,                  \
+                           const cop_##name##_args *args, cop_error *err)             \
+    {                                                                                 \
+        cop_cuda *cuda = static_cast<cop_cuda *>(backend->context);                   \
+        cop_status status = check(cuda, (OP), args, (scratch), err);                  \
+        if (status == COP_OK) {                                                       \
+            status = cop_cuda_##name(cuda, cop_cuda_stream(cuda, stream), args, err); \
+        }                                                                             \
+        return cop_cuda_note(cuda, status);                                           \
     }
 
 DEVICE_OP(matmul, COP_OP_MATMUL, args->scratch)

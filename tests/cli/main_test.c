@@ -67,7 +67,8 @@ static void doctor_says_what_was_found(void **state)
 {
     (void)state;
     program_expect("$coppice doctor --no-measure", 0,
-                   "program\n*machine\n*threads *blas\n*core type*libraries\n*parts\n*limits\n*",
+                   "program\n*machine\n*threads *blas\n*core type*libraries\n*parts\n*cuda\n*is "
+                   "usable*limits\n*",
                    "");
     program_expect("$coppice doctor", 0, "*matmul\n*f32 *GFLOP/s*", "");
 
@@ -88,7 +89,20 @@ static void doctor_says_what_was_found(void **state)
                                       "doctor", &err),
                      COP_OK);
     assert_non_null(strstr(from, "openblas"));
+    // Either there is a GPU, or it says why there is none.
+    const json_t *cuda = json_object_get(report, "cuda");
+    assert_true(json_is_true(json_object_get(cuda, "is_usable")) ||
+                json_is_string(json_object_get(cuda, "reason")));
     json_decref(report);
+}
+
+static void doctor_says_why_there_is_no_plugin(void **state)
+{
+    (void)state;
+    program_expect("COP_CUDA_PLUGIN=/nowhere/x.so $coppice doctor --no-measure | grep reason", 0,
+                   "  reason *cuda: plugin: /nowhere/x.so: cannot open shared object file: *", "");
+    program_expect("COP_CUDA_PLUGIN=/nowhere/x.so $coppice doctor --no-measure --json", 0,
+                   "*\"reason\": \"cuda: plugin: /nowhere/x.so: cannot open shared object *", "");
 }
 
 static void an_inherited_core_type_is_cured(void **state)
@@ -113,6 +127,7 @@ int main(void)
         cmocka_unit_test(every_command_has_help),
         cmocka_unit_test(lost_output_is_a_failure),
         cmocka_unit_test(doctor_says_what_was_found),
+        cmocka_unit_test(doctor_says_why_there_is_no_plugin),
         cmocka_unit_test(an_inherited_core_type_is_cured),
     };
     return cmocka_run_group_tests_name("main", tests, NULL, NULL);
