@@ -105,7 +105,8 @@ __device__ void put_partial(float (&sum)[K][COP_PACK], float *partial, int64_t c
         __syncthreads(); // the area may still be read from the call before
         for (unsigned k = 0; k < K; k++) {
             for (int i = 0; i < COP_PACK; i++) {
-                teams[place * width + (k * COP_PACK + i) * COP_WARP + self.lane] = sum[k][i];
+                const int slot = static_cast<int>(k) * COP_PACK + i;
+                teams[place * width + slot * COP_WARP + self.lane] = sum[k][i];
             }
         }
         __syncthreads();
