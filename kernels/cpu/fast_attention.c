@@ -11,6 +11,16 @@
 
 enum { QUERIES = COP_ATTENTION_QUERIES, KEYS = COP_ATTENTION_KEYS };
 
+// A team of one is no parallel region to OpenBLAS, which would then split the products of a single
+// task over all threads, and with its Haswell kernels the bits depend on how they are split. The
+// setting is that of the task: it ends with the region.
+static inline void keep_products_on_this_thread(void)
+{
+    if (!omp_in_parallel()) {
+        omp_set_num_threads(1);
+    }
+}
+
 // An f32 view of [rows, head_dim] with its stride.
 typedef struct tile {
     const float *data;
@@ -165,6 +175,7 @@ void COP_FAST(attention_forward)(const cop_attention_forward_args *args)
     }
 #pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(tasks))
     for (int64_t task = 0; task < tasks; task++) {
+        keep_products_on_this_thread();
         char *scratch = (char *)args->scratch + (uint64_t)omp_get_thread_num() * slot_bytes;
         const forward_area area = forward_area_at(scratch, args->sequence, dim);
         const int64_t b = task / args->heads;
@@ -282,6 +293,7 @@ void COP_FAST(attention_backward)(const cop_attention_backward_args *args)
     }
 #pragma omp parallel for schedule(dynamic) num_threads(cop_attention_threads(tasks))
     for (int64_t task = 0; task < tasks; task++) {
+        keep_products_on_this_thread();
         char *scratch = (char *)args->scratch + (uint64_t)omp_get_thread_num() * slot_bytes;
         const backward_area area = backward_area_at(scratch, args->sequence, dim);
         const int64_t b = task / args->kv_heads;

@@ -186,14 +186,15 @@ static void compare_with_masked(const cop_checkpoint *teacher, const cop_selecti
     naive_forward(NULL, logits, &small, NULL, ids, BATCH, SEQUENCE);
     assert_true(tiny_distance(logits, masked_logits, n * from->vocab) < 1e-12);
 
-    // And through the real network, loaded from disk: 1e-5 is the bound of its f32 operators.
+    // And through the real network, loaded from disk: 2e-5 is the bound of its f32 operators (with
+    // AVX2 1.05e-5 was seen).
     cop_network *network = tiny_network(to, &options, backend);
     must(cop_network_load(network, student, &err), &err);
     double *hidden = hidden_of(network, ids);
     for (int64_t r = 0; r < n; r++) {
         for (int64_t c = 0; c < to->hidden; c++) {
             assert_close(hidden[r * to->hidden + c],
-                         masked[r * from->hidden + cop_selection_hidden(selection)[c]], 1e-5);
+                         masked[r * from->hidden + cop_selection_hidden(selection)[c]], 2e-5);
         }
     }
     free(hidden);
