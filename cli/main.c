@@ -150,5 +150,8 @@ int main(int argc, char **argv)
         char *arguments[] = {argv[0], help_option, NULL};
         return run_command(argv[2], 2, arguments);
     }
-    return run_command(first, argc - 1, argv + 1);
+    const int code = run_command(first, argc - 1, argv + 1);
+    // Not only at exit: libraries that a command loaded flush before, and the reason would be lost.
+    check_stdout();
+    return code;
 }

@@ -14,4 +14,7 @@ extern const char *const cop_test_cuda_orders[];
 extern const int cop_test_cuda_orders_count;
 void cop_test_cuda_use_order(const char *order);
 
+// On the host work then waits in its stream until somebody waits for it, as it does on a device.
+void cop_test_cuda_lazy_streams(void);
+
 #endif

@@ -12,3 +12,7 @@ void cop_test_cuda_use_order(const char *order)
 {
     (void)order;
 }
+
+void cop_test_cuda_lazy_streams(void)
+{
+}

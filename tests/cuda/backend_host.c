@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "tests/cuda/backend.h"
+#include "tests/host_shim/cuda_host_control.h"
 
 cop_status cop_cuda_backend_create(cop_backend **out, int device, cop_error *err);
 
@@ -17,4 +18,9 @@ void cop_test_cuda_use_order(const char *order)
 {
     // NOLINTNEXTLINE(concurrency-mt-unsafe): read at launches, by this thread
     (void)setenv("COP_CUDA_ORDER", order, 1);
+}
+
+void cop_test_cuda_lazy_streams(void)
+{
+    cop_cuda_host_lazy_streams(true);
 }

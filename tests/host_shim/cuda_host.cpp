@@ -170,6 +170,15 @@ static cudaError_t configuration_check(const void *function, dim3 grid, dim3 blo
                                                                 : cudaSuccess;
 }
 
+bool cop_cuda_host_launchable(const void *function, dim3 grid, dim3 block, size_t shared_bytes)
+{
+    const cudaError_t error = configuration_check(function, grid, block, shared_bytes);
+    if (error != cudaSuccess) {
+        cop_cuda_host_error_set(error);
+    }
+    return error == cudaSuccess;
+}
+
 // Fibers and dynamic shared memory of the launch. The exact size lets a sanitizer see its end.
 static cudaError_t resources_take(size_t shared_bytes)
 {

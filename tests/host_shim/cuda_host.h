@@ -24,6 +24,11 @@
 // whose lanes do not arrive, or that read a lane outside the mask. Reports of the sanitizers are
 // accompanied by a line with kernel, block and thread.
 //
+// Streams. Work runs when it is enqueued, or, after cop_cuda_host_lazy_streams(true) of
+// cuda_host_control.h, when somebody waits for it: then what lacks an event or a wait shows. Between
+// cudaStreamBeginCapture() and its end launches, copies and host functions are recorded, and run by
+// cudaGraphLaunch(); what a device forbids meanwhile is an error here too.
+//
 // Threads: launches from several operating system threads take turns. A kernel must not spin on a
 // value another thread or block will write: nothing runs meanwhile.
 
@@ -103,18 +108,45 @@ void *cop_cuda_host_dynamic_shared(void);
 void cop_cuda_host_run(const char *kernel, const void *function, dim3 grid, dim3 block,
                        size_t shared_bytes, void (*body)(void *context), void *context);
 
+// Whether a launch is accepted; else sets the error that cudaGetLastError() returns.
+bool cop_cuda_host_launchable(const void *function, dim3 grid, dim3 block, size_t shared_bytes);
+
+// Whether work of the stream is kept for later: recorded, or in a queue.
+bool cop_cuda_host_defers(cudaStream_t stream);
+
+// Keeps run(context) for later, as often as it is asked for, and then release(context).
+void cop_cuda_host_defer(cudaStream_t stream, void (*run)(void *context),
+                         void (*release)(void *context), void *context);
+
 namespace cop_cuda_host {
+
+// Runs a function object in the order of the stream.
+template <typename B> void enqueue(cudaStream_t stream, const B &body)
+{
+    if (!cop_cuda_host_defers(stream)) {
+        body();
+        return;
+    }
+    cop_cuda_host_defer(
+        stream, [](void *context) { (*static_cast<const B *>(context))(); },
+        [](void *context) { delete static_cast<B *>(context); }, new B(body));
+}
 
 // Arguments are converted to the kernel's parameter types once, as <<<>>> does, not per thread.
 template <typename... P>
 void launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
             cudaStream_t stream, cop_cuda_value<P>... arguments)
 {
-    (void)stream; // everything is in order on the host
-    auto body = [&]() { kernel(arguments...); };
-    cop_cuda_host_run(
-        name, reinterpret_cast<const void *>(kernel), grid, block, shared_bytes,
-        [](void *context) { (*static_cast<decltype(body) *>(context))(); }, &body);
+    const void *function = reinterpret_cast<const void *>(kernel);
+    if (!cop_cuda_host_launchable(function, grid, block, shared_bytes)) {
+        return;
+    }
+    enqueue(stream, [=]() {
+        auto body = [&]() { kernel(arguments...); };
+        cop_cuda_host_run(
+            name, function, grid, block, shared_bytes,
+            [](void *context) { (*static_cast<decltype(body) *>(context))(); }, &body);
+    });
 }
 
 template <typename T> uint64_t to_bits(T value)
@@ -214,6 +246,11 @@ unsigned __activemask(void); // not offered: undefined, so that a kernel using i
 template <typename T> cudaError_t cudaMalloc(T **memory, size_t bytes)
 {
     return ::cudaMalloc(reinterpret_cast<void **>(memory), bytes);
+}
+
+template <typename T> cudaError_t cudaMallocHost(T **memory, size_t bytes)
+{
+    return ::cudaMallocHost(reinterpret_cast<void **>(memory), bytes);
 }
 
 template <typename... P>

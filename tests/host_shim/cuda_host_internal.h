@@ -78,6 +78,28 @@ void cop_cuda_host_poison_static(void);
 
 // --- cuda_host_runtime.cpp
 
+// Notes the error and returns it.
+cudaError_t cop_cuda_host_failed(cudaError_t error);
+
+// `failure` when cop_cuda_host_fail_after() says that this call fails.
+cudaError_t cop_cuda_host_gate(cudaError_t failure);
+
+// One object (stream, event, graph) more or less.
+void cop_cuda_host_count(int change);
+
+// Whether memory is neither the device's nor pinned.
+bool cop_cuda_host_is_pageable(const void *memory);
+
+// --- cuda_host_stream.cpp
+
+// cudaErrorStreamCaptureUnsupported, spoiling the capture, when this thread captures a stream.
+cudaError_t cop_cuda_host_check_capture(void);
+
+// Runs what is left on a stream, or on all (NULL).
+void cop_cuda_host_drain(cudaStream_t stream);
+
+// --- cuda_host_runtime.cpp
+
 // Sets the error that the next cudaGetLastError() of this thread returns and clears.
 void cop_cuda_host_error_set(cudaError_t error);
 

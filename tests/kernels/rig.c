@@ -192,26 +192,96 @@ static cop_status call(cop_backend *backend, cop_op op, const rig_args *args, co
     return COP_ERR_UNSUPPORTED;
 }
 
-cop_status rig_try(rig *self, cop_backend *backend, cop_error *err)
+static void check_canary(const rig *self, const unsigned char *behind, size_t bytes)
 {
-    const size_t bytes = (size_t)backend->ops->scratch_bytes(backend, self->op, &self->args);
-    unsigned char *scratch = cop_alloc(bytes + CANARY_BYTES, 1);
-    assert_non_null(scratch);
-    memset(scratch, 0xFF, bytes); // NaN: what is read before it is written shows
-    memset(scratch + bytes, CANARY, CANARY_BYTES);
-    void **field = scratch_of(self);
-    if (field != NULL) {
-        *field = scratch;
-    } else {
-        assert_int_equal(bytes, 0);
-    }
-    const cop_status status = call(backend, self->op, &self->args, err);
     for (size_t i = 0; i < CANARY_BYTES; i++) {
-        if (scratch[bytes + i] != CANARY) {
+        if (behind[i] != CANARY) {
             fail_msg("%s: wrote %zu bytes behind its scratch of %zu", cop_op_name(self->op), i + 1,
                      bytes);
         }
     }
+}
+
+// The operands on the device: every word of the arguments that points into the rig's memory points
+// to the same place of the copy.
+static rig_args rebase(const rig *self, char *memory)
+{
+    rig_args args = self->args;
+    const uintptr_t from = (uintptr_t)self->memory;
+    for (size_t at = 0; at + sizeof(uintptr_t) <= sizeof args; at += sizeof(uintptr_t)) {
+        uintptr_t word;
+        memcpy(&word, (const char *)&args + at, sizeof word);
+        if (self->memory != NULL && word >= from && word <= from + self->used) {
+            word = (uintptr_t)memory + (word - from);
+            memcpy((char *)&args + at, &word, sizeof word);
+        }
+    }
+    return args;
+}
+
+static void *to_device(cop_backend *backend, const void *from, size_t bytes, const char *name)
+{
+    void *memory = NULL;
+    cop_error err = {0};
+    if (cop_backend_alloc(backend, &memory, bytes, name, &err) != COP_OK ||
+        cop_backend_to_device(backend, NULL, memory, from, bytes, &err) != COP_OK) {
+        fail_msg("%s", err.message);
+    }
+    return memory;
+}
+
+static void to_host(cop_backend *backend, void *to, const void *from, size_t bytes)
+{
+    cop_error err = {0};
+    if (cop_backend_to_host(backend, NULL, to, from, bytes, &err) != COP_OK ||
+        cop_backend_synchronize(backend, NULL, &err) != COP_OK) {
+        fail_msg("%s", err.message);
+    }
+}
+
+// `scratch` [bytes + CANARY_BYTES] holds what the device's starts with, and then ends with.
+static cop_status try_on_device(rig *self, cop_backend *backend, unsigned char *scratch,
+                                size_t bytes, cop_error *err)
+{
+    char *memory = to_device(backend, self->memory, self->used, "operands");
+    unsigned char *area = to_device(backend, scratch, bytes + CANARY_BYTES, "scratch");
+    const rig_args here = self->args;
+    void **field = scratch_of(self);
+    if (field != NULL) {
+        *field = area;
+    }
+    const rig_args there = rebase(self, memory);
+    self->args = here;
+    const cop_status status = call(backend, self->op, &there, err);
+    to_host(backend, self->memory, memory, self->used);
+    to_host(backend, scratch + bytes, area + bytes, CANARY_BYTES);
+    cop_backend_free(backend, memory);
+    cop_backend_free(backend, area);
+    return status;
+}
+
+cop_status rig_try(rig *self, cop_backend *backend, cop_error *err)
+{
+    const size_t bytes = (size_t)backend->ops->scratch_bytes(backend, self->op, &self->args);
+    const bool is_host = strcmp(backend->type->name, "host") == 0; // asking info() is slow
+    unsigned char *scratch = cop_alloc(bytes + CANARY_BYTES, 1);
+    cop_status status = COP_OK;
+    assert_non_null(scratch);
+    memset(scratch, 0xFF, bytes); // NaN: what is read before it is written shows
+    memset(scratch + bytes, CANARY, CANARY_BYTES);
+    void **field = scratch_of(self);
+    if (field == NULL) {
+        assert_int_equal(bytes, 0);
+    }
+    if (is_host) {
+        if (field != NULL) {
+            *field = scratch;
+        }
+        status = call(backend, self->op, &self->args, err);
+    } else {
+        status = try_on_device(self, backend, scratch, bytes, err);
+    }
+    check_canary(self, scratch + bytes, bytes);
     cop_free(scratch);
     return status;
 }
