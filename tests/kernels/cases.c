@@ -512,7 +512,7 @@ const op_case op_cases[] = {
     {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {700, 5, 24, 1, 0}},
     {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {700, 5, 24, 1, 1}},
     {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {300, 7, 40, 0, 1}},
-    {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {129, 70000, 16, 0, 0}},
+    {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {129, 270000, 1, 0, 0}},
     {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {70000, 300, 2, 0, 0}},
     {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {40, 9, 4096, 0, 1}},
     {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {33, 9, 5000, 0, 0}},
