@@ -207,7 +207,8 @@ typedef struct cop_embedding_forward_args {
     cop_matrix y;       // [n, C]
 } cop_embedding_forward_args;
 
-// d_table[ids[r]] += d_y[r], in row order: deterministic.
+// d_table[ids[r]] += d_y[r], in row order: deterministic. A bf16 table takes the sum of an id's rows,
+// accumulated in f32 or wider, in one addition.
 typedef struct cop_embedding_backward_args {
     const int32_t *ids; // [n] device
     cop_matrix d_y;     // [n, C]

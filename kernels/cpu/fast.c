@@ -86,6 +86,16 @@ static void run_attention_backward(const cop_attention_backward_args *args)
     }
 }
 
+// The fast one adds row after row into the table: a bf16 table is to take the sum of an id at once.
+static void run_embedding_backward(const cop_embedding_backward_args *args)
+{
+    if (args->d_table.dtype == COP_F32) {
+        table()->embedding_backward(args);
+    } else {
+        cop_reference_embedding_backward(args);
+    }
+}
+
 FAST_OP(matmul, COP_OP_MATMUL, args->scratch, status = cop_matmul_run(args, err))
 PLAIN_OP(norm_forward, COP_OP_NORM_FORWARD)
 SCRATCH_OP(norm_backward, COP_OP_NORM_BACKWARD)
@@ -95,7 +105,7 @@ FAST_OP(attention_backward, COP_OP_ATTENTION_BACKWARD, args->scratch, run_attent
 PLAIN_OP(activation_forward, COP_OP_ACTIVATION_FORWARD)
 PLAIN_OP(activation_backward, COP_OP_ACTIVATION_BACKWARD)
 PLAIN_OP(embedding_forward, COP_OP_EMBEDDING_FORWARD)
-PLAIN_OP(embedding_backward, COP_OP_EMBEDDING_BACKWARD)
+FAST_OP(embedding_backward, COP_OP_EMBEDDING_BACKWARD, NULL, run_embedding_backward(args))
 PLAIN_OP(bias_add, COP_OP_BIAS_ADD)
 SCRATCH_OP(column_sum, COP_OP_COLUMN_SUM)
 PLAIN_OP(add, COP_OP_ADD)

@@ -79,12 +79,31 @@ void cop_reference_embedding_forward(const cop_embedding_forward_args *args)
     }
 }
 
+// Whether row r is the first of its id.
+static bool is_first(const int32_t *ids, int64_t r)
+{
+    for (int64_t i = 0; i < r; i++) {
+        if (ids[i] == ids[r]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// The sum of an id's rows is rounded once: bf16 would lose most of many small ones.
 void cop_reference_embedding_backward(const cop_embedding_backward_args *args)
 {
+    const int32_t *ids = args->ids;
     for (int64_t r = 0; r < args->d_y.rows; r++) {
+        if (args->d_table.dtype == COP_BF16 && !is_first(ids, r)) {
+            continue;
+        }
         for (int64_t c = 0; c < args->d_y.cols; c++) {
-            const int64_t id = args->ids[r];
-            cop_put(args->d_table, id, c, cop_get(args->d_table, id, c) + cop_get(args->d_y, r, c));
+            double sum = cop_get(args->d_table, ids[r], c) + cop_get(args->d_y, r, c);
+            for (int64_t i = r + 1; args->d_table.dtype == COP_BF16 && i < args->d_y.rows; i++) {
+                sum += ids[i] == ids[r] ? cop_get(args->d_y, i, c) : 0.0;
+            }
+            cop_put(args->d_table, ids[r], c, sum);
         }
     }
 }

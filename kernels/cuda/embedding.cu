@@ -13,7 +13,7 @@
 
 namespace {
 
-constexpr int THREADS = 128;
+constexpr int64_t THREADS = 128;   // at most
 constexpr int64_t SLICE_ROWS = 32; // at least
 constexpr int64_t SLICES_MAX = 1024;
 
@@ -67,7 +67,7 @@ __device__ void put_run(const slices &of, T table, int64_t first, int64_t end, i
 template <typename D, typename T, unsigned N>
 __global__ void __launch_bounds__(THREADS) slices_kernel(slices of, D d_y, T table)
 {
-    const int64_t c = (static_cast<int64_t>(blockIdx.y) * THREADS + threadIdx.x) * N;
+    const int64_t c = (static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x) * N;
     int64_t first = blockIdx.x * of.rows_per_slice;
     const int64_t end = min(first + of.rows_per_slice, of.count);
     if (c >= of.cols) {
@@ -100,7 +100,7 @@ __global__ void __launch_bounds__(THREADS) joints_kernel(slices of, T table)
     const int64_t s = blockIdx.x;
     const int64_t begin = s * of.rows_per_slice;
     const int64_t end = begin + of.rows_per_slice; // of the slice; the last has no joint behind it
-    const int64_t c = (static_cast<int64_t>(blockIdx.y) * THREADS + threadIdx.x) * N;
+    const int64_t c = (static_cast<int64_t>(blockIdx.y) * blockDim.x + threadIdx.x) * N;
     if (end >= of.count || of.ids[end - 1] != of.ids[end] || c >= of.cols) {
         return;
     }
@@ -143,11 +143,14 @@ layout layout_of(const cop_embedding_backward_args &args)
 template <typename D, typename T, unsigned N>
 void launch_sums(cudaStream_t stream, const cop_embedding_backward_args &args, const slices &of)
 {
+    const int64_t wanted = cop_ceil_div(of.cols, COP_WARP * N) * COP_WARP;
+    const int64_t threads = wanted < THREADS ? wanted : THREADS;
     const dim3 grid(static_cast<unsigned>(cop_ceil_div(of.count, of.rows_per_slice)),
-                    static_cast<unsigned>(cop_ceil_div(of.cols, THREADS * N)));
-    COP_LAUNCH((slices_kernel<D, T, N>), grid, THREADS, 0, stream, of, cop_as<D>(args.d_y),
+                    static_cast<unsigned>(cop_ceil_div(of.cols, threads * N)));
+    COP_LAUNCH((slices_kernel<D, T, N>), grid, static_cast<unsigned>(threads), 0, stream, of,
+               cop_as<D>(args.d_y), cop_as<T>(args.d_table));
+    COP_LAUNCH((joints_kernel<T, N>), grid, static_cast<unsigned>(threads), 0, stream, of,
                cop_as<T>(args.d_table));
-    COP_LAUNCH((joints_kernel<T, N>), grid, THREADS, 0, stream, of, cop_as<T>(args.d_table));
 }
 
 } // namespace

@@ -37,7 +37,8 @@ template <bool IS_WARP> __device__ float team_sum(float value, float *area)
 }
 
 template <typename X, typename S, typename Y, unsigned K, bool IS_WARP>
-__global__ void __launch_bounds__(512) forward_kernel(norm_forward<X, S, Y> of)
+__global__ void __launch_bounds__(IS_WARP ? WARP_TEAMS *COP_WARP : 512)
+    forward_kernel(norm_forward<X, S, Y> of)
 {
     __shared__ float area[COP_WARP];
     const team self = team_of<IS_WARP>();
@@ -124,14 +125,16 @@ __device__ void put_partial(float (&sum)[K][COP_PACK], float *partial, int64_t c
     }
 }
 
-template <typename G, typename S, unsigned K, bool IS_WARP>
-__global__ void __launch_bounds__(512) backward_kernel(norm_backward<G, S> of)
+// Registers decide how many rows are under way: sums for d_bias are kept where it is wanted only.
+template <typename G, typename S, unsigned K, bool IS_WARP, bool HAS_BIAS>
+__global__ void __launch_bounds__(IS_WARP ? WARP_TEAMS *COP_WARP : 512)
+    backward_kernel(norm_backward<G, S> of)
 {
     __shared__ float area[COP_WARP];
     __shared__ float teams[IS_WARP ? WARP_TEAMS * K * COP_WARP * COP_PACK : 1];
     const team self = team_of<IS_WARP>();
     float gain_sum[K][COP_PACK] = {};
-    float bias_sum[K][COP_PACK] = {};
+    float bias_sum[HAS_BIAS ? K : 1][COP_PACK] = {};
     for (int64_t r = self.first; r < of.rows; r += self.step) {
         const float mean = of.stats.data[r * of.stats.stride];
         const float scale = of.stats.data[r * of.stats.stride + 1];
@@ -149,7 +152,9 @@ __global__ void __launch_bounds__(512) backward_kernel(norm_backward<G, S> of)
             for (int i = 0; i < COP_PACK; i++) {
                 h[k][i] = (h[k][i] - mean) * scale;
                 gain_sum[k][i] += g[k][i] * h[k][i];
-                bias_sum[k][i] += g[k][i];
+                if constexpr (HAS_BIAS) {
+                    bias_sum[k][i] += g[k][i];
+                }
                 g[k][i] *= gain[i] + of.shift; // behind the row's end d_y is 0
                 total_g += g[k][i];
                 total_gh += g[k][i] * h[k][i];
@@ -174,7 +179,7 @@ __global__ void __launch_bounds__(512) backward_kernel(norm_backward<G, S> of)
     if (of.gain_partial != NULL) {
         put_partial<K, IS_WARP>(gain_sum, of.gain_partial, of.cols, self, teams);
     }
-    if (of.bias_partial != NULL) {
+    if constexpr (HAS_BIAS) {
         put_partial<K, IS_WARP>(bias_sum, of.bias_partial, of.cols, self, teams);
     }
 }
@@ -248,8 +253,13 @@ template <typename G, typename S, unsigned K, bool IS_WARP>
 void launch_backward(cudaStream_t stream, const plan &plan, int64_t blocks,
                      const norm_backward<G, S> &of)
 {
-    COP_LAUNCH((backward_kernel<G, S, K, IS_WARP>), static_cast<unsigned>(blocks), plan.threads, 0,
-               stream, of);
+    if (of.bias_partial != NULL) {
+        COP_LAUNCH((backward_kernel<G, S, K, IS_WARP, true>), static_cast<unsigned>(blocks),
+                   plan.threads, 0, stream, of);
+    } else {
+        COP_LAUNCH((backward_kernel<G, S, K, IS_WARP, false>), static_cast<unsigned>(blocks),
+                   plan.threads, 0, stream, of);
+    }
 }
 
 template <typename G, typename S>

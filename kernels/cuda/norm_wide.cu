@@ -4,7 +4,13 @@
 
 namespace {
 
-constexpr int THREADS = 256;
+constexpr int THREADS = 256; // at most
+
+unsigned threads_for(int64_t cols)
+{
+    const int64_t wanted = cop_ceil_div(cols, COP_WARP) * COP_WARP;
+    return static_cast<unsigned>(wanted < THREADS ? wanted : THREADS);
+}
 
 using forward_args = norm_forward<cop_any, cop_any, cop_any>;
 using backward_args = norm_backward<cop_any, cop_any>;
@@ -100,7 +106,7 @@ void cop_cuda_norm_forward_wide(const cop_cuda *cuda, cudaStream_t stream,
                                 const cop_norm_forward_args *args)
 {
     const int64_t limit = static_cast<int64_t>(cuda->multiprocessors) * 64;
-    COP_LAUNCH(forward_kernel, cop_grid(args->x.rows, limit), THREADS, 0, stream,
+    COP_LAUNCH(forward_kernel, cop_grid(args->x.rows, limit), threads_for(args->x.cols), 0, stream,
                norm_forward_of<cop_any, cop_any, cop_any>(*args));
 }
 
@@ -114,5 +120,5 @@ void cop_cuda_norm_backward_wide(const cop_cuda *cuda, cudaStream_t stream,
         COP_LAUNCH(columns_kernel, grid, THREADS, 0, stream, of, cop_ceil_div(of.rows, lines));
     }
     const int64_t limit = static_cast<int64_t>(cuda->multiprocessors) * 64;
-    COP_LAUNCH(backward_kernel, cop_grid(of.rows, limit), THREADS, 0, stream, of);
+    COP_LAUNCH(backward_kernel, cop_grid(of.rows, limit), threads_for(of.cols), 0, stream, of);
 }

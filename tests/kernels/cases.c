@@ -1,6 +1,10 @@
 #include "tests/kernels/cases.h"
 
 #include <math.h>
+#include <string.h>
+
+// As in rig_init(), for cases that are bf16 whatever the types of activations.
+static const double tolerance_bf16 = 2e-2;
 
 // size: M, N, K, layout (bit 0: a transposed, bit 1: b transposed), alpha and beta in halves
 static void build_matmul(rig *self, const int64_t *size)
@@ -20,7 +24,7 @@ static void build_matmul(rig *self, const int64_t *size)
     rig_output_matrix(self, "c", args->c);
 }
 
-// size: n, C, kind, 1: residual, 1: bias, 1: stats
+// size: n, C, kind, 1: residual, 1: bias, 1: stats, 1: sum is x, 2: sum is residual, 3: y is x
 static void build_norm_forward(rig *self, const int64_t *size)
 {
     cop_norm_forward_args *args = &self->args.norm_forward;
@@ -29,14 +33,16 @@ static void build_norm_forward(rig *self, const int64_t *size)
     args->x = rig_activation(self, size[0], size[1], RIG_NORMAL);
     if (size[3] != 0) {
         args->residual = rig_activation(self, size[0], size[1], RIG_NORMAL);
-        args->sum = rig_activation(self, size[0], size[1], RIG_NORMAL);
+        args->sum = size[6] == 1   ? args->x
+                    : size[6] == 2 ? args->residual
+                                   : rig_activation(self, size[0], size[1], RIG_NORMAL);
         rig_output_matrix(self, "sum", args->sum);
     }
     args->gain = rig_parameter(self, 1, size[1], RIG_POSITIVE);
     if (size[4] != 0) {
         args->bias = rig_parameter(self, 1, size[1], RIG_NORMAL);
     }
-    args->y = rig_activation(self, size[0], size[1], RIG_NORMAL);
+    args->y = size[6] == 3 ? args->x : rig_activation(self, size[0], size[1], RIG_NORMAL);
     rig_output_matrix(self, "y", args->y);
     if (size[5] != 0) {
         args->stats = rig_parameter(self, size[0], 2, RIG_NORMAL);
@@ -44,7 +50,7 @@ static void build_norm_forward(rig *self, const int64_t *size)
     }
 }
 
-// size: n, C, kind, 1: accumulate, 1: d_gain, 1: d_bias
+// size: n, C, kind, 1: accumulate, 1: d_gain, 1: d_bias, 1: d_x is d_y
 static void build_norm_backward(rig *self, const int64_t *size)
 {
     cop_norm_backward_args *args = &self->args.norm_backward;
@@ -56,7 +62,7 @@ static void build_norm_backward(rig *self, const int64_t *size)
     for (int64_t r = 0; args->kind == COP_NORM_RMS && r < size[0]; r++) {
         rig_put(args->stats, r, 0, 0.0);
     }
-    args->d_x = rig_activation(self, size[0], size[1], RIG_NORMAL);
+    args->d_x = size[6] != 0 ? args->d_y : rig_activation(self, size[0], size[1], RIG_NORMAL);
     args->accumulate = size[3] != 0;
     rig_output_matrix(self, "d_x", args->d_x);
     if (size[4] != 0) {
@@ -153,14 +159,16 @@ static void build_activation_forward(rig *self, const int64_t *size)
     rig_output_matrix(self, "y", args->y);
 }
 
-// size: n, F, kind, 1: gate, 1: in place
+// size: n, F, kind, 1: gate, 1: in place, 2: in place with d_up in d_y
 static void build_activation_backward(rig *self, const int64_t *size)
 {
     cop_activation_backward_args *args = &self->args.activation_backward;
     args->kind = (cop_activation)size[2];
     args->up = rig_activation(self, size[0], size[1], RIG_NORMAL);
     args->d_y = rig_activation(self, size[0], size[1], RIG_NORMAL);
-    args->d_up = size[4] != 0 ? args->up : rig_activation(self, size[0], size[1], RIG_NORMAL);
+    args->d_up = size[4] == 1   ? args->up
+                 : size[4] == 2 ? args->d_y
+                                : rig_activation(self, size[0], size[1], RIG_NORMAL);
     rig_output_matrix(self, "d_up", args->d_up);
     if (size[3] != 0) {
         args->gate = rig_activation(self, size[0], size[1], RIG_NORMAL);
@@ -180,13 +188,15 @@ static void build_embedding_forward(rig *self, const int64_t *size)
     rig_output_matrix(self, "y", args->y);
 }
 
-// size: n, V, C
+// size: n, V, C, 1: one id everywhere, 1: bf16 table
 static void build_embedding_backward(rig *self, const int64_t *size)
 {
     cop_embedding_backward_args *args = &self->args.embedding_backward;
-    args->ids = rig_ids(self, size[0], 0, size[1]);
+    args->ids = rig_ids(self, size[0], size[3] != 0 ? size[1] - 1 : 0, size[1]);
     args->d_y = rig_activation(self, size[0], size[2], RIG_NORMAL);
-    args->d_table = rig_parameter(self, size[1], size[2], RIG_NORMAL);
+    args->d_table =
+        rig_matrix(self, size[4] != 0 ? COP_BF16 : self->wide, size[1], size[2], RIG_NORMAL);
+    self->tolerance = size[4] != 0 ? tolerance_bf16 : self->tolerance;
     rig_output_matrix(self, "d_table", args->d_table);
 }
 
@@ -331,21 +341,62 @@ static void build_sum_squares(rig *self, const int64_t *size)
     rig_output_doubles(self, "sum", args->sum, 1);
 }
 
-// size: rows, cols, step, 1: clipping, 1: working copy, 1: zero_gradient
+// The schedule of step `step` in the rig's memory, with rates of its own: those of the arguments
+// must not be looked at.
+static const cop_adamw_schedule *schedule_of(rig *self, const cop_adamw_args *args)
+{
+    const cop_adamw_schedule schedule = {
+        .learning_rate = 2.0F * args->learning_rate,
+        .correction1 = 1.0F - powf(args->beta1, (float)args->step),
+        .correction2 = 1.0F - powf(args->beta2, (float)args->step),
+        .step = (uint32_t)args->step,
+    };
+    const cop_matrix words = rig_matrix(self, COP_F32, 1, 4, RIG_NORMAL);
+    memcpy(words.data, &schedule, sizeof schedule);
+    return words.data;
+}
+
+// Forms of AdamW, added up.
+enum {
+    ADAMW_NO_MASTER = 1, // then the working copy is there, in bf16
+    ADAMW_HALF_MOMENTS = 2,
+    ADAMW_HALF_GRADIENT = 4,
+    ADAMW_SCHEDULE = 8,
+    ADAMW_SEED = 16 // and a first index
+};
+
+// size: rows, cols, step, 1: clipping, 1: working copy, 1: zero_gradient, forms
 static void build_adamw(rig *self, const int64_t *size)
 {
     cop_adamw_args *args = &self->args.adamw;
-    args->parameter = rig_parameter(self, size[0], size[1], RIG_NORMAL);
-    args->gradient = rig_parameter(self, size[0], size[1], RIG_NORMAL);
-    args->m = rig_parameter(self, size[0], size[1], RIG_SMALL);
-    args->v = rig_parameter(self, size[0], size[1], RIG_POSITIVE);
+    const bool has_master = (size[6] & ADAMW_NO_MASTER) == 0;
+    const cop_dtype moments = (size[6] & ADAMW_HALF_MOMENTS) != 0 ? COP_BF16 : self->wide;
+    const cop_dtype gradient = (size[6] & ADAMW_HALF_GRADIENT) != 0 ? COP_BF16 : self->wide;
+    if (has_master) {
+        args->parameter = rig_parameter(self, size[0], size[1], RIG_NORMAL);
+        rig_output_matrix(self, "parameter", args->parameter);
+    } else {
+        args->working = rig_matrix(self, COP_BF16, size[0], size[1], RIG_NORMAL);
+        rig_output_matrix(self, "working", args->working);
+    }
+    args->gradient = rig_matrix(self, gradient, size[0], size[1], RIG_NORMAL);
+    args->m = rig_matrix(self, moments, size[0], size[1], RIG_SMALL);
+    args->v = rig_matrix(self, moments, size[0], size[1], RIG_POSITIVE);
+    // A value that rounds differently in its last bit may be rounded to the other neighbour.
+    if ((size[6] & (ADAMW_NO_MASTER | ADAMW_HALF_MOMENTS | ADAMW_HALF_GRADIENT)) != 0) {
+        self->tolerance = tolerance_bf16;
+    }
+    if ((size[6] & ADAMW_SEED) != 0) {
+        args->seed = 20;
+        args->first_index = (int64_t)5 << 32;
+    }
     args->learning_rate = 1e-2F;
     args->beta1 = 0.9F;
     args->beta2 = 0.95F;
     args->eps = 1e-8F;
     args->weight_decay = 0.1F;
     args->step = size[2];
-    rig_output_matrix(self, "parameter", args->parameter);
+    args->schedule = (size[6] & ADAMW_SCHEDULE) != 0 ? schedule_of(self, args) : NULL;
     rig_output_matrix(self, "m", args->m);
     rig_output_matrix(self, "v", args->v);
     if (size[3] != 0) {
@@ -354,7 +405,7 @@ static void build_adamw(rig *self, const int64_t *size)
         args->norm_squared = norm;
         args->max_norm = 1.0F;
     }
-    if (size[4] != 0) {
+    if (size[4] != 0 && has_master) {
         args->working = rig_activation(self, size[0], size[1], RIG_NORMAL);
         rig_output_matrix(self, "working", args->working);
     }
@@ -420,6 +471,16 @@ const op_case op_cases[] = {
     {COP_OP_NORM_FORWARD, build_norm_forward, {129, 33, 2, 1, 1, 1}},
     {COP_OP_NORM_FORWARD, build_norm_forward, {5, 64, 2, 0, 0, 0}},
     {COP_OP_NORM_FORWARD, build_norm_forward, {0, 64, 0, 0, 0, 1}},
+    {COP_OP_NORM_FORWARD, build_norm_forward, {9, 256, 0, 1, 0, 1, 0}},
+    {COP_OP_NORM_FORWARD, build_norm_forward, {5, 512, 2, 1, 1, 1, 1}},
+    {COP_OP_NORM_FORWARD, build_norm_forward, {5, 1000, 1, 1, 1, 1, 2}},
+    {COP_OP_NORM_FORWARD, build_norm_forward, {6, 1024, 0, 0, 0, 1, 3}},
+    {COP_OP_NORM_FORWARD, build_norm_forward, {3, 4096, 0, 1, 0, 1, 0}},
+    {COP_OP_NORM_FORWARD, build_norm_forward, {3, 4096, 2, 1, 1, 1, 2}},
+    {COP_OP_NORM_FORWARD, build_norm_forward, {2, 5000, 1, 1, 1, 1, 1}},
+    {COP_OP_NORM_FORWARD, build_norm_forward, {2, 12288, 0, 1, 0, 1, 0}},
+    {COP_OP_NORM_FORWARD, build_norm_forward, {2, 12288, 2, 0, 1, 1, 0}},
+    {COP_OP_NORM_FORWARD, build_norm_forward, {2, 17000, 1, 1, 1, 1, 0}},
     {COP_OP_NORM_BACKWARD, build_norm_backward, {1, 1, 0, 0, 1, 0}},
     {COP_OP_NORM_BACKWARD, build_norm_backward, {129, 33, 0, 1, 1, 0}},
     {COP_OP_NORM_BACKWARD, build_norm_backward, {1100, 7, 1, 0, 1, 1}},
@@ -427,11 +488,24 @@ const op_case op_cases[] = {
     {COP_OP_NORM_BACKWARD, build_norm_backward, {33, 129, 2, 0, 0, 1}},
     {COP_OP_NORM_BACKWARD, build_norm_backward, {33, 129, 1, 0, 0, 0}},
     {COP_OP_NORM_BACKWARD, build_norm_backward, {0, 8, 0, 0, 1, 0}},
+    {COP_OP_NORM_BACKWARD, build_norm_backward, {130, 256, 1, 0, 1, 1, 1}},
+    {COP_OP_NORM_BACKWARD, build_norm_backward, {70, 512, 0, 1, 1, 0, 0}},
+    {COP_OP_NORM_BACKWARD, build_norm_backward, {9, 1000, 2, 0, 1, 1, 0}},
+    {COP_OP_NORM_BACKWARD, build_norm_backward, {9, 1024, 0, 1, 1, 0, 0}},
+    {COP_OP_NORM_BACKWARD, build_norm_backward, {9, 4096, 0, 1, 1, 0, 0}},
+    {COP_OP_NORM_BACKWARD, build_norm_backward, {9, 4096, 2, 0, 1, 1, 1}},
+    {COP_OP_NORM_BACKWARD, build_norm_backward, {5, 5000, 1, 1, 1, 1, 0}},
+    {COP_OP_NORM_BACKWARD, build_norm_backward, {3, 12288, 0, 1, 1, 0, 0}},
+    {COP_OP_NORM_BACKWARD, build_norm_backward, {3, 12288, 1, 0, 1, 1, 0}},
+    {COP_OP_NORM_BACKWARD, build_norm_backward, {3, 17000, 2, 0, 1, 1, 1}},
     {COP_OP_ROPE, build_rope, {1, 1, 1, 2, 1, 0}},
     {COP_OP_ROPE, build_rope, {2, 33, 3, 16, 8, 0}},
     {COP_OP_ROPE, build_rope, {3, 7, 5, 33, 9, 1}},
     {COP_OP_ROPE, build_rope, {2, 5, 2, 64, 32, 1}},
     {COP_OP_ROPE, build_rope, {1, 5, 2, 8, 0, 0}},
+    {COP_OP_ROPE, build_rope, {2, 5, 7, 128, 64, 0}},
+    {COP_OP_ROPE, build_rope, {1, 9, 6, 64, 16, 1}},
+    {COP_OP_ROPE, build_rope, {0, 5, 2, 8, 4, 0}},
     {COP_OP_ATTENTION_FORWARD, build_attention_forward, {1, 1, 1, 1, 1, 1}},
     {COP_OP_ATTENTION_FORWARD, build_attention_forward, {2, 1, 4, 2, 16, 1}},
     {COP_OP_ATTENTION_FORWARD, build_attention_forward, {2, 33, 4, 4, 33, 1}},
@@ -458,29 +532,63 @@ const op_case op_cases[] = {
     {COP_OP_ACTIVATION_FORWARD, build_activation_forward, {33, 65, 2, 0}},
     {COP_OP_ACTIVATION_FORWARD, build_activation_forward, {33, 65, 3, 1}},
     {COP_OP_ACTIVATION_FORWARD, build_activation_forward, {0, 65, 3, 1}},
+    {COP_OP_ACTIVATION_FORWARD, build_activation_forward, {3, 4096, 0, 1}},
+    {COP_OP_ACTIVATION_FORWARD, build_activation_forward, {3, 4096, 1, 0}},
+    {COP_OP_ACTIVATION_FORWARD, build_activation_forward, {2, 5000, 2, 1}},
+    {COP_OP_ACTIVATION_FORWARD, build_activation_forward, {2, 5004, 0, 0}},
     {COP_OP_ACTIVATION_BACKWARD, build_activation_backward, {1, 1, 0, 1, 0}},
     {COP_OP_ACTIVATION_BACKWARD, build_activation_backward, {33, 129, 0, 1, 1}},
     {COP_OP_ACTIVATION_BACKWARD, build_activation_backward, {7, 1500, 1, 0, 1}},
     {COP_OP_ACTIVATION_BACKWARD, build_activation_backward, {33, 65, 1, 1, 0}},
     {COP_OP_ACTIVATION_BACKWARD, build_activation_backward, {33, 65, 2, 0, 0}},
     {COP_OP_ACTIVATION_BACKWARD, build_activation_backward, {33, 65, 3, 1, 0}},
+    {COP_OP_ACTIVATION_BACKWARD, build_activation_backward, {0, 65, 3, 1, 0}},
+    {COP_OP_ACTIVATION_BACKWARD, build_activation_backward, {3, 4096, 0, 1, 2}},
+    {COP_OP_ACTIVATION_BACKWARD, build_activation_backward, {3, 4096, 1, 0, 2}},
+    {COP_OP_ACTIVATION_BACKWARD, build_activation_backward, {2, 5000, 2, 1, 1}},
+    {COP_OP_ACTIVATION_BACKWARD, build_activation_backward, {2, 5004, 3, 0, 0}},
     {COP_OP_EMBEDDING_FORWARD, build_embedding_forward, {33, 7, 129}},
     {COP_OP_EMBEDDING_FORWARD, build_embedding_forward, {1, 1, 1}},
+    {COP_OP_EMBEDDING_FORWARD, build_embedding_forward, {0, 7, 64}},
+    {COP_OP_EMBEDDING_FORWARD, build_embedding_forward, {9, 30, 4096}},
     {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {129, 7, 33}},
     {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {33, 257, 300}},
+    {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {0, 7, 33, 0, 0}},
+    {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {1, 1, 8, 0, 0}},
+    {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {700, 5, 24, 1, 0}},
+    {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {700, 5, 24, 1, 1}},
+    {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {300, 7, 40, 0, 1}},
+    {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {129, 270000, 1, 0, 0}},
+    {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {70000, 300, 2, 0, 0}},
+    {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {40, 9, 4096, 0, 1}},
+    {COP_OP_EMBEDDING_BACKWARD, build_embedding_backward, {33, 9, 5000, 0, 0}},
     {COP_OP_BIAS_ADD, build_bias_add, {33, 129}},
     {COP_OP_BIAS_ADD, build_bias_add, {7, 1500}},
+    {COP_OP_BIAS_ADD, build_bias_add, {0, 8}},
+    {COP_OP_BIAS_ADD, build_bias_add, {3, 4096}},
     {COP_OP_COLUMN_SUM, build_column_sum, {1, 1}},
     {COP_OP_COLUMN_SUM, build_column_sum, {1100, 33}},
     {COP_OP_COLUMN_SUM, build_column_sum, {33, 1500}},
+    {COP_OP_COLUMN_SUM, build_column_sum, {0, 8}},
+    {COP_OP_COLUMN_SUM, build_column_sum, {300, 64}},
+    {COP_OP_COLUMN_SUM, build_column_sum, {5, 12288}},
     {COP_OP_ADD, build_add, {33, 129, 2, 2}},
     {COP_OP_ADD, build_add, {7, 1500, 1, 0}},
+    {COP_OP_ADD, build_add, {0, 8, 2, 2}},
+    {COP_OP_ADD, build_add, {3, 4096, 1, 3}},
     {COP_OP_CONVERT, build_convert, {33, 129}},
     {COP_OP_CONVERT, build_convert, {1, 5000}},
+    {COP_OP_CONVERT, build_convert, {0, 8}},
+    {COP_OP_CONVERT, build_convert, {3, 4096}},
     {COP_OP_GATHER, build_gather, {33, 129, 7, 65, 3}},
     {COP_OP_GATHER, build_gather, {33, 129, 7, 129, 1}},
     {COP_OP_GATHER, build_gather, {33, 129, 33, 2000, 2}},
     {COP_OP_GATHER, build_gather, {33, 129, 30, 100, 0}},
+    {COP_OP_GATHER, build_gather, {33, 129, 0, 65, 3}},
+    {COP_OP_GATHER, build_gather, {50, 64, 20, 64, 1}},
+    {COP_OP_GATHER, build_gather, {40, 64, 40, 64, 0}},
+    {COP_OP_GATHER, build_gather, {20, 512, 20, 264, 0}},
+    {COP_OP_GATHER, build_gather, {5, 6000, 4, 4100, 2}},
     {COP_OP_HEAD_LOSS, build_head_loss, {1, 1, 1, 1, 10, 2, 2, 7}},
     {COP_OP_HEAD_LOSS, build_head_loss, {33, 129, 17, 33, 10, 2, 2, 7}},
     {COP_OP_HEAD_LOSS, build_head_loss, {7, 1100, 33, 7, 20, 1, 2, 7}},
@@ -497,21 +605,43 @@ const op_case op_cases[] = {
     {COP_OP_STATE_LOSS, build_state_loss, {33, 129, 0, 1}},
     {COP_OP_STATE_LOSS, build_state_loss, {7, 1500, 1, 1}},
     {COP_OP_STATE_LOSS, build_state_loss, {1, 1, 0, 0}},
+    {COP_OP_STATE_LOSS, build_state_loss, {0, 8, 1, 1}},
+    {COP_OP_STATE_LOSS, build_state_loss, {3, 4096, 1, 1}},
+    {COP_OP_STATE_LOSS, build_state_loss, {3, 5000, 0, 1}},
     {COP_OP_SUM_SQUARES, build_sum_squares, {33, 1500}},
     {COP_OP_SUM_SQUARES, build_sum_squares, {1, 100000}},
     {COP_OP_SUM_SQUARES, build_sum_squares, {1, 1}},
+    {COP_OP_SUM_SQUARES, build_sum_squares, {0, 8}},
+    {COP_OP_SUM_SQUARES, build_sum_squares, {9, 4096}},
     {COP_OP_ADAMW, build_adamw, {33, 129, 1, 1, 1, 1}},
     {COP_OP_ADAMW, build_adamw, {1, 20000, 1000, 0, 1, 0}},
     {COP_OP_ADAMW, build_adamw, {7, 7, 3, 0, 0, 0}},
+    {COP_OP_ADAMW, build_adamw, {0, 8, 1, 0, 1, 0, 0}},
+    {COP_OP_ADAMW, build_adamw, {9, 64, 3, 1, 1, 1, 8}},
+    {COP_OP_ADAMW, build_adamw, {9, 129, 3, 1, 0, 1, 1 | 16}},
+    {COP_OP_ADAMW, build_adamw, {9, 64, 3, 0, 0, 1, 1 | 2 | 4 | 8 | 16}},
+    {COP_OP_ADAMW, build_adamw, {33, 65, 3, 1, 1, 0, 2 | 16}},
+    {COP_OP_ADAMW, build_adamw, {9, 64, 2, 0, 1, 0, 2 | 4 | 16}},
+    {COP_OP_ADAMW, build_adamw, {9, 64, 2, 1, 1, 1, 4}},
+    {COP_OP_ADAMW, build_adamw, {3, 5000, 1, 0, 0, 0, 1 | 2 | 8}},
+    {COP_OP_ADAMW, build_adamw, {9, 64, 7, 0, 0, 0, 1 | 4 | 16}},
     {COP_OP_SEQUENCE_MOMENTS, build_sequence_moments, {2, 33, 129, 1}},
     {COP_OP_SEQUENCE_MOMENTS, build_sequence_moments, {3, 7, 6, 65}},
     {COP_OP_SEQUENCE_MOMENTS, build_sequence_moments, {1, 1, 1, 1}},
+    {COP_OP_SEQUENCE_MOMENTS, build_sequence_moments, {0, 7, 3, 1}},
+    {COP_OP_SEQUENCE_MOMENTS, build_sequence_moments, {2, 70, 72, 1}},
+    {COP_OP_SEQUENCE_MOMENTS, build_sequence_moments, {2, 40, 3, 64}},
+    {COP_OP_SEQUENCE_MOMENTS, build_sequence_moments, {1, 33, 5, 8}},
+    {COP_OP_SEQUENCE_MOMENTS, build_sequence_moments, {2, 3, 4096, 1}},
     {COP_OP_ROW_COSINE, build_row_cosine, {33, 129}},
     {COP_OP_ROW_COSINE, build_row_cosine, {1100, 7}},
     {COP_OP_SAMPLE_TARGETS, build_sample_targets, {1, 1, 1, 1}},
     {COP_OP_SAMPLE_TARGETS, build_sample_targets, {33, 129, 17, 50}},
     {COP_OP_SAMPLE_TARGETS, build_sample_targets, {3, 9000, 5, 1024}},
     {COP_OP_SAMPLE_TARGETS, build_sample_targets, {0, 65, 16, 50}},
+
+    {COP_OP_ROW_COSINE, build_row_cosine, {0, 8}},
+    {COP_OP_ROW_COSINE, build_row_cosine, {9, 4096}},
 };
 
 const int op_cases_count = (int)(sizeof op_cases / sizeof op_cases[0]);

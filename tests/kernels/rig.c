@@ -63,7 +63,9 @@ void rig_put(cop_matrix m, int64_t r, int64_t c, double value)
 cop_matrix rig_matrix(rig *self, cop_dtype dtype, int64_t rows, int64_t cols, rig_fill fill)
 {
     cop_matrix m = {.dtype = dtype, .rows = rows, .cols = cols, .stride = cols + self->padding};
-    m.data = take(self, (size_t)(rows * m.stride) * cop_dtype_bytes(dtype) + 1);
+    const size_t bytes = cop_dtype_bytes(dtype);
+    m.data = (char *)take(self, (size_t)(self->shift + rows * m.stride) * bytes + 1) +
+             (size_t)self->shift * bytes;
     for (int64_t r = 0; r < rows; r++) {
         for (int64_t c = 0; c < m.stride; c++) {
             double value = rig_uniform(self) + 0.5;

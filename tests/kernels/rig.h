@@ -60,6 +60,7 @@ typedef struct rig {
     int activations;
     cop_dtype wide;  // type of everything else and of activations that are not bf16: f32 or f64
     int64_t padding; // stride - cols of every matrix
+    int64_t shift;   // elements before the first of every matrix: 0 aligns it to 64 bytes
     rig_output outputs[RIG_OUTPUTS_MAX];
     int output_count;
     double tolerance; // relative to the largest magnitude of an output
