@@ -1,8 +1,9 @@
 // Attention by cuDNN, through the graph API of its C++ frontend. The only file that includes the
 // frontend: it takes most of a minute and two gigabytes to compile.
 //
-// A graph and its plan are made once for each shape (hundreds of milliseconds) and kept: asking for
-// scratch makes them, so that a step that has planned its memory makes none.
+// A graph and its plan are made once for each shape (hundreds of milliseconds): asking for scratch
+// makes them, so that a step that has planned its memory makes none. They are kept as long as the
+// backend, because recorded work may go on using their kernels.
 //
 // Determinism: the backward graph asks for cuDNN's deterministic algorithm. Before cuDNN 9.25 its
 // workspace on Hopper grows with B * H * T² * 2 bytes. Where a plan needs more than
@@ -13,9 +14,12 @@
 #define CUDNN_FRONTEND_SKIP_JSON_LIB
 #include <cudnn.h>
 #include <cudnn_frontend.h>
+#include <memory>
 #include <new>
 #include <stdio.h>
 #include <string.h>
+#include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace fe = cudnn_frontend;
@@ -26,6 +30,8 @@ constexpr uint64_t WORKSPACE_BYTES_MAX = uint64_t{2} << 30;
 constexpr uint64_t WORKSPACE_ALIGNMENT = 256; // scratch is aligned to less
 constexpr int64_t DEPTH_MAX = 128;
 constexpr uintptr_t ROW_BYTES = 16;
+
+cudnnStatus_t create_status = CUDNN_STATUS_SUCCESS; // of the latest cudnnCreate()
 
 enum { Q = 1, K, V, O, STATS, D_O, D_Q, D_K, D_V, UID_COUNT };
 
@@ -430,6 +436,8 @@ cop_status cop_cuda_flash_backward(cop_cuda_flash *flash, cudaStream_t stream,
 
 // --- Life cycle
 
+// A cuDNN that does not start is no reason to go without the device: the own kernels run, and the
+// name says why.
 cop_status cop_cuda_flash_create(cop_cuda_flash **out, cop_cuda *cuda, cop_error *err)
 {
     *out = NULL;
@@ -438,10 +446,10 @@ cop_status cop_cuda_flash_create(cop_cuda_flash **out, cop_cuda *cuda, cop_error
         return COP_FAIL(err, COP_ERR_NOMEM, "cuDNN: no memory for its plans");
     }
     flash->compute = cuda->compute;
-    const cudnnStatus_t status = cudnnCreate(&flash->handle);
-    if (status != CUDNN_STATUS_SUCCESS) {
+    create_status = cudnnCreate(&flash->handle);
+    if (create_status != CUDNN_STATUS_SUCCESS) {
         delete flash;
-        return COP_FAIL(err, COP_ERR_DEVICE, "cuDNN: %s", cudnnGetErrorString(status));
+        return COP_OK;
     }
     *out = flash;
     return COP_OK;
@@ -488,10 +496,13 @@ int64_t cop_cuda_flash_plan_count(const cop_cuda_flash *flash)
 
 const char *cop_cuda_flash_name(void)
 {
-    static char name[64];
+    static char name[160];
     const size_t version = cudnnGetVersion();
-    (void)snprintf(name, sizeof name, "cuDNN %zu.%zu.%zu, frontend %d.%d.%d", version / 10000,
+    const bool is_started = create_status == CUDNN_STATUS_SUCCESS;
+    (void)snprintf(name, sizeof name, "cuDNN %zu.%zu.%zu, frontend %d.%d.%d%s%s", version / 10000,
                    version / 100 % 100, version % 100, CUDNN_FRONTEND_MAJOR_VERSION,
-                   CUDNN_FRONTEND_MINOR_VERSION, CUDNN_FRONTEND_PATCH_VERSION);
+                   CUDNN_FRONTEND_MINOR_VERSION, CUDNN_FRONTEND_PATCH_VERSION,
+                   is_started ? "" : ": does not start: ",
+                   is_started ? "" : cudnnGetErrorString(create_status));
     return name;
 }
