@@ -2,8 +2,9 @@
 # neither with cuDNN nor with the CUDA toolkit:
 #     pip install nvidia-cudnn-frontend        found in the Python environment that is active, or
 #     -DCOP_CUDNN_FRONTEND_DIR=<folder>        that holds cudnn_frontend.h or include/cudnn_frontend.h
-# COP_HAVE_CUDNN tells the rest of the build; the target cop_cudnn carries includes and libraries.
-# Without them attention runs by the own kernels. Include this after cop_cuda.
+# COP_HAVE_CUDNN tells the rest of the build; the target cop_cudnn carries includes and libraries,
+# but not the CUDA runtime, which its user links. Without them attention runs by the own kernels.
+# Include this after cop_cuda.
 set(COP_HAVE_CUDNN OFF)
 set(COP_CUDNN_FRONTEND_DIR "" CACHE PATH "Folder of cudnn_frontend.h; empty: where pip puts it")
 if(NOT COP_HAVE_CUDA)
@@ -40,7 +41,24 @@ else()
     add_library(cop_cudnn INTERFACE)
     target_include_directories(cop_cudnn SYSTEM INTERFACE "${COP_CUDNN_FRONTEND_INCLUDE}"
                                                           "${COP_CUDNN_INCLUDE}")
-    target_link_libraries(cop_cudnn INTERFACE "${COP_CUDNN_LIBRARY}" CUDA::nvrtc CUDA::cudart)
+    target_link_libraries(cop_cudnn INTERFACE "${COP_CUDNN_LIBRARY}" CUDA::nvrtc)
   endif()
 endif()
 message(STATUS "cuDNN: ${COP_CUDNN_STATE}")
+
+# cop_cudnn_add(<sources> <C sources> <libraries>): names of the plugin's lists. Where there is cuDNN,
+# attention_cudnn.cpp takes the place of attention_cudnn_absent.cu in them.
+function(cop_cudnn_add sources c_sources libraries)
+  if(NOT COP_HAVE_CUDNN)
+    return()
+  endif()
+  list(FILTER ${sources} EXCLUDE REGEX "attention_cudnn_absent\\.cu$")
+  list(APPEND ${c_sources} attention_cudnn.cpp)
+  list(APPEND ${libraries} cop_cudnn)
+  # Host code that waits for the device: it need not be fast, and compiles in half the time. The
+  # frontend is full of heap.
+  set_source_files_properties(attention_cudnn.cpp PROPERTIES COMPILE_OPTIONS "-O1;-Wall;-Wextra;-UCOP_BAN_HEAP")
+  foreach(list ${sources} ${c_sources} ${libraries})
+    set(${list} "${${list}}" PARENT_SCOPE)
+  endforeach()
+endfunction()

@@ -69,38 +69,41 @@ struct cop_cuda_flash {
 
 // --- Graphs
 
-static std::shared_ptr<fe::graph::Tensor_attributes>
-tensor(fe::graph::Graph &graph, const shape &of, int uid, const char *name)
+// Rows of a row-major matrix with heads side by side, as a tensor [B, heads, T, D]; and the statistics,
+// [B, H, T, 1], dense: other strides of theirs are not honoured by every engine.
+static std::vector<int64_t> dim_of(const shape &of, int uid)
 {
-    const bool is_kv = uid == K || uid == V;
-    const int64_t heads = is_kv ? of.kv_heads : of.heads;
-    return graph.tensor(
-        fe::graph::Tensor_attributes()
-            .set_name(name)
-            .set_uid(uid)
-            .set_dim({of.batch, heads, of.sequence, of.head_dim})
-            .set_stride({of.sequence * of.stride[uid], of.head_dim, of.stride[uid], 1}));
+    const bool is_kv = uid == K || uid == V || uid == D_K || uid == D_V;
+    return {of.batch, is_kv ? of.kv_heads : of.heads, of.sequence, uid == STATS ? 1 : of.head_dim};
 }
 
-// An output has the layout of a row-major matrix of heads side by side.
-static void set_output(std::shared_ptr<fe::graph::Tensor_attributes> &at, const shape &of, int uid,
-                       int64_t heads)
+static std::vector<int64_t> stride_of(const shape &of, int uid)
+{
+    if (uid == STATS) {
+        return {of.heads * of.sequence, of.sequence, 1, 1};
+    }
+    return {of.sequence * of.stride[uid], of.head_dim, of.stride[uid], 1};
+}
+
+static std::shared_ptr<fe::graph::Tensor_attributes> tensor(fe::graph::Graph &graph,
+                                                            const shape &of, int uid)
+{
+    return graph.tensor(
+        fe::graph::Tensor_attributes()
+            .set_uid(uid)
+            .set_data_type(uid == STATS ? fe::DataType_t::FLOAT : fe::DataType_t::BFLOAT16)
+            .set_dim(dim_of(of, uid))
+            .set_stride(stride_of(of, uid)));
+}
+
+static void set_output(const std::shared_ptr<fe::graph::Tensor_attributes> &at, const shape &of,
+                       int uid)
 {
     at->set_output(true)
         .set_uid(uid)
-        .set_dim({of.batch, heads, of.sequence, of.head_dim})
-        .set_stride({of.sequence * of.stride[uid], of.head_dim, of.stride[uid], 1});
-}
-
-static std::vector<int64_t> stats_dim(const shape &of)
-{
-    return {of.batch, of.heads, of.sequence, 1};
-}
-
-// Dense: other strides of the statistics are not honoured by every engine.
-static std::vector<int64_t> stats_stride(const shape &of)
-{
-    return {of.heads * of.sequence, of.sequence, 1, 1};
+        .set_data_type(uid == STATS ? fe::DataType_t::FLOAT : fe::DataType_t::BFLOAT16)
+        .set_dim(dim_of(of, uid))
+        .set_stride(stride_of(of, uid));
 }
 
 static float scale_of(const shape &of)
@@ -113,48 +116,38 @@ static float scale_of(const shape &of)
 
 static void add_forward(fe::graph::Graph &graph, const shape &of)
 {
-    auto q = tensor(graph, of, Q, "q");
-    auto k = tensor(graph, of, K, "k");
-    auto v = tensor(graph, of, V, "v");
+    auto q = tensor(graph, of, Q);
+    auto k = tensor(graph, of, K);
+    auto v = tensor(graph, of, V);
     auto outputs = graph.sdpa(q, k, v,
                               fe::graph::SDPA_attributes()
                                   .set_name("attention_forward")
                                   .set_generate_stats(of.has_stats != 0)
                                   .set_causal_mask(true)
                                   .set_attn_scale(scale_of(of)));
-    set_output(outputs[0], of, O, of.heads);
+    set_output(outputs[0], of, O);
     if (of.has_stats != 0) {
-        outputs[1]
-            ->set_output(true)
-            .set_uid(STATS)
-            .set_data_type(fe::DataType_t::FLOAT)
-            .set_dim(stats_dim(of))
-            .set_stride(stats_stride(of));
+        set_output(outputs[1], of, STATS);
     }
 }
 
 static void add_backward(fe::graph::Graph &graph, const shape &of)
 {
-    auto q = tensor(graph, of, Q, "q");
-    auto k = tensor(graph, of, K, "k");
-    auto v = tensor(graph, of, V, "v");
-    auto o = tensor(graph, of, O, "o");
-    auto d_o = tensor(graph, of, D_O, "d_o");
-    auto stats = graph.tensor(fe::graph::Tensor_attributes()
-                                  .set_name("stats")
-                                  .set_uid(STATS)
-                                  .set_data_type(fe::DataType_t::FLOAT)
-                                  .set_dim(stats_dim(of))
-                                  .set_stride(stats_stride(of)));
+    auto q = tensor(graph, of, Q);
+    auto k = tensor(graph, of, K);
+    auto v = tensor(graph, of, V);
+    auto o = tensor(graph, of, O);
+    auto d_o = tensor(graph, of, D_O);
+    auto stats = tensor(graph, of, STATS);
     auto outputs = graph.sdpa_backward(q, k, v, o, d_o, stats,
                                        fe::graph::SDPA_backward_attributes()
                                            .set_name("attention_backward")
                                            .set_causal_mask(true)
                                            .set_deterministic_algorithm(true)
                                            .set_attn_scale(scale_of(of)));
-    set_output(outputs[0], of, D_Q, of.heads);
-    set_output(outputs[1], of, D_K, of.kv_heads);
-    set_output(outputs[2], of, D_V, of.kv_heads);
+    set_output(outputs[0], of, D_Q);
+    set_output(outputs[1], of, D_K);
+    set_output(outputs[2], of, D_V);
 }
 
 // --- Plans
