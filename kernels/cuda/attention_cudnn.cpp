@@ -152,7 +152,6 @@ static void add_backward(fe::graph::Graph &graph, const shape &of)
 
 // --- Plans
 
-// What a frontend's call failed with: kept as the reason.
 static bool is_good(fe::error_t error, const char *what, plan *out)
 {
     if (error.is_good()) {
