@@ -1,8 +1,9 @@
 // Attention by cuDNN, through the graph API of its C++ frontend. The only file that includes the
 // frontend: it takes most of a minute and two gigabytes to compile.
 //
-// A graph and its plan are made once for each shape (hundreds of milliseconds) and kept: asking for
-// scratch makes them, so that a step that has planned its memory makes none.
+// A graph and its plan are made once for each shape (hundreds of milliseconds): asking for scratch
+// makes them, so that a step that has planned its memory makes none. They are kept as long as the
+// backend, because recorded work may go on using their kernels.
 //
 // Determinism: the backward graph asks for cuDNN's deterministic algorithm. Before cuDNN 9.25 its
 // workspace on Hopper grows with B * H * T² * 2 bytes. Where a plan needs more than
@@ -13,9 +14,12 @@
 #define CUDNN_FRONTEND_SKIP_JSON_LIB
 #include <cudnn.h>
 #include <cudnn_frontend.h>
+#include <memory>
 #include <new>
 #include <stdio.h>
 #include <string.h>
+#include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace fe = cudnn_frontend;
@@ -26,6 +30,8 @@ constexpr uint64_t WORKSPACE_BYTES_MAX = uint64_t{2} << 30;
 constexpr uint64_t WORKSPACE_ALIGNMENT = 256; // scratch is aligned to less
 constexpr int64_t DEPTH_MAX = 128;
 constexpr uintptr_t ROW_BYTES = 16;
+
+cudnnStatus_t create_status = CUDNN_STATUS_SUCCESS; // of the latest cudnnCreate()
 
 enum { Q = 1, K, V, O, STATS, D_O, D_Q, D_K, D_V, UID_COUNT };
 
@@ -63,38 +69,41 @@ struct cop_cuda_flash {
 
 // --- Graphs
 
-static std::shared_ptr<fe::graph::Tensor_attributes>
-tensor(fe::graph::Graph &graph, const shape &of, int uid, const char *name)
+// Rows of a row-major matrix with heads side by side, as a tensor [B, heads, T, D]; and the statistics,
+// [B, H, T, 1], dense: other strides of theirs are not honoured by every engine.
+static std::vector<int64_t> dim_of(const shape &of, int uid)
 {
-    const bool is_kv = uid == K || uid == V;
-    const int64_t heads = is_kv ? of.kv_heads : of.heads;
-    return graph.tensor(
-        fe::graph::Tensor_attributes()
-            .set_name(name)
-            .set_uid(uid)
-            .set_dim({of.batch, heads, of.sequence, of.head_dim})
-            .set_stride({of.sequence * of.stride[uid], of.head_dim, of.stride[uid], 1}));
+    const bool is_kv = uid == K || uid == V || uid == D_K || uid == D_V;
+    return {of.batch, is_kv ? of.kv_heads : of.heads, of.sequence, uid == STATS ? 1 : of.head_dim};
 }
 
-// An output has the layout of a row-major matrix of heads side by side.
-static void set_output(std::shared_ptr<fe::graph::Tensor_attributes> &at, const shape &of, int uid,
-                       int64_t heads)
+static std::vector<int64_t> stride_of(const shape &of, int uid)
+{
+    if (uid == STATS) {
+        return {of.heads * of.sequence, of.sequence, 1, 1};
+    }
+    return {of.sequence * of.stride[uid], of.head_dim, of.stride[uid], 1};
+}
+
+static std::shared_ptr<fe::graph::Tensor_attributes> tensor(fe::graph::Graph &graph,
+                                                            const shape &of, int uid)
+{
+    return graph.tensor(
+        fe::graph::Tensor_attributes()
+            .set_uid(uid)
+            .set_data_type(uid == STATS ? fe::DataType_t::FLOAT : fe::DataType_t::BFLOAT16)
+            .set_dim(dim_of(of, uid))
+            .set_stride(stride_of(of, uid)));
+}
+
+static void set_output(const std::shared_ptr<fe::graph::Tensor_attributes> &at, const shape &of,
+                       int uid)
 {
     at->set_output(true)
         .set_uid(uid)
-        .set_dim({of.batch, heads, of.sequence, of.head_dim})
-        .set_stride({of.sequence * of.stride[uid], of.head_dim, of.stride[uid], 1});
-}
-
-static std::vector<int64_t> stats_dim(const shape &of)
-{
-    return {of.batch, of.heads, of.sequence, 1};
-}
-
-// Dense: other strides of the statistics are not honoured by every engine.
-static std::vector<int64_t> stats_stride(const shape &of)
-{
-    return {of.heads * of.sequence, of.sequence, 1, 1};
+        .set_data_type(uid == STATS ? fe::DataType_t::FLOAT : fe::DataType_t::BFLOAT16)
+        .set_dim(dim_of(of, uid))
+        .set_stride(stride_of(of, uid));
 }
 
 static float scale_of(const shape &of)
@@ -107,53 +116,42 @@ static float scale_of(const shape &of)
 
 static void add_forward(fe::graph::Graph &graph, const shape &of)
 {
-    auto q = tensor(graph, of, Q, "q");
-    auto k = tensor(graph, of, K, "k");
-    auto v = tensor(graph, of, V, "v");
+    auto q = tensor(graph, of, Q);
+    auto k = tensor(graph, of, K);
+    auto v = tensor(graph, of, V);
     auto outputs = graph.sdpa(q, k, v,
                               fe::graph::SDPA_attributes()
                                   .set_name("attention_forward")
                                   .set_generate_stats(of.has_stats != 0)
                                   .set_causal_mask(true)
                                   .set_attn_scale(scale_of(of)));
-    set_output(outputs[0], of, O, of.heads);
+    set_output(outputs[0], of, O);
     if (of.has_stats != 0) {
-        outputs[1]
-            ->set_output(true)
-            .set_uid(STATS)
-            .set_data_type(fe::DataType_t::FLOAT)
-            .set_dim(stats_dim(of))
-            .set_stride(stats_stride(of));
+        set_output(outputs[1], of, STATS);
     }
 }
 
 static void add_backward(fe::graph::Graph &graph, const shape &of)
 {
-    auto q = tensor(graph, of, Q, "q");
-    auto k = tensor(graph, of, K, "k");
-    auto v = tensor(graph, of, V, "v");
-    auto o = tensor(graph, of, O, "o");
-    auto d_o = tensor(graph, of, D_O, "d_o");
-    auto stats = graph.tensor(fe::graph::Tensor_attributes()
-                                  .set_name("stats")
-                                  .set_uid(STATS)
-                                  .set_data_type(fe::DataType_t::FLOAT)
-                                  .set_dim(stats_dim(of))
-                                  .set_stride(stats_stride(of)));
+    auto q = tensor(graph, of, Q);
+    auto k = tensor(graph, of, K);
+    auto v = tensor(graph, of, V);
+    auto o = tensor(graph, of, O);
+    auto d_o = tensor(graph, of, D_O);
+    auto stats = tensor(graph, of, STATS);
     auto outputs = graph.sdpa_backward(q, k, v, o, d_o, stats,
                                        fe::graph::SDPA_backward_attributes()
                                            .set_name("attention_backward")
                                            .set_causal_mask(true)
                                            .set_deterministic_algorithm(true)
                                            .set_attn_scale(scale_of(of)));
-    set_output(outputs[0], of, D_Q, of.heads);
-    set_output(outputs[1], of, D_K, of.kv_heads);
-    set_output(outputs[2], of, D_V, of.kv_heads);
+    set_output(outputs[0], of, D_Q);
+    set_output(outputs[1], of, D_K);
+    set_output(outputs[2], of, D_V);
 }
 
 // --- Plans
 
-// What a frontend's call failed with: kept as the reason.
 static bool is_good(fe::error_t error, const char *what, plan *out)
 {
     if (error.is_good()) {
@@ -430,6 +428,8 @@ cop_status cop_cuda_flash_backward(cop_cuda_flash *flash, cudaStream_t stream,
 
 // --- Life cycle
 
+// A cuDNN that does not start is no reason to go without the device: the own kernels run, and the
+// name says why.
 cop_status cop_cuda_flash_create(cop_cuda_flash **out, cop_cuda *cuda, cop_error *err)
 {
     *out = NULL;
@@ -438,10 +438,10 @@ cop_status cop_cuda_flash_create(cop_cuda_flash **out, cop_cuda *cuda, cop_error
         return COP_FAIL(err, COP_ERR_NOMEM, "cuDNN: no memory for its plans");
     }
     flash->compute = cuda->compute;
-    const cudnnStatus_t status = cudnnCreate(&flash->handle);
-    if (status != CUDNN_STATUS_SUCCESS) {
+    create_status = cudnnCreate(&flash->handle);
+    if (create_status != CUDNN_STATUS_SUCCESS) {
         delete flash;
-        return COP_FAIL(err, COP_ERR_DEVICE, "cuDNN: %s", cudnnGetErrorString(status));
+        return COP_OK;
     }
     *out = flash;
     return COP_OK;
@@ -488,10 +488,13 @@ int64_t cop_cuda_flash_plan_count(const cop_cuda_flash *flash)
 
 const char *cop_cuda_flash_name(void)
 {
-    static char name[64];
+    static char name[160];
     const size_t version = cudnnGetVersion();
-    (void)snprintf(name, sizeof name, "cuDNN %zu.%zu.%zu, frontend %d.%d.%d", version / 10000,
+    const bool is_started = create_status == CUDNN_STATUS_SUCCESS;
+    (void)snprintf(name, sizeof name, "cuDNN %zu.%zu.%zu, frontend %d.%d.%d%s%s", version / 10000,
                    version / 100 % 100, version % 100, CUDNN_FRONTEND_MAJOR_VERSION,
-                   CUDNN_FRONTEND_MINOR_VERSION, CUDNN_FRONTEND_PATCH_VERSION);
+                   CUDNN_FRONTEND_MINOR_VERSION, CUDNN_FRONTEND_PATCH_VERSION,
+                   is_started ? "" : ": does not start: ",
+                   is_started ? "" : cudnnGetErrorString(create_status));
     return name;
 }

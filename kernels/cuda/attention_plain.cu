@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/mma.cuh"
 
 namespace {
 
@@ -95,16 +96,18 @@ __device__ void dot_rows(float (&sum)[ROWS], const head &a, int64_t first_a, con
 __device__ void add_rows(float (&sum)[ROWS][PARTS], const tile &weight, bool transposed,
                          const head &b, int64_t first, int64_t first_col, tile &b_tile, place at)
 {
+    COP_UNROLL
     for (int part = 0; part < PARTS; part++) {
         const int64_t col = first_col + part * TILE;
         if (col >= b.cols) {
-            break; // the same for the whole block
+            continue; // the same for the whole block
         }
         for (int j = at.y; j < TILE; j += LINES) {
             b_tile[j][at.x] = head_at(b, first + j, col + at.x);
         }
         __syncthreads();
         for (int j = 0; j < TILE; j++) {
+            COP_UNROLL
             for (int i = 0; i < ROWS; i++) {
                 const int line = at.y + i * LINES;
                 sum[i][part] += (transposed ? weight[j][line] : weight[line][j]) * b_tile[j][at.x];
@@ -117,6 +120,7 @@ __device__ void add_rows(float (&sum)[ROWS][PARTS], const tile &weight, bool tra
 __device__ void put_rows(const head &out, const float (&sum)[ROWS][PARTS],
                          const float (&factor)[ROWS], int64_t first, int64_t first_col, place at)
 {
+    COP_UNROLL
     for (int part = 0; part < PARTS; part++) {
         const int64_t col = first_col + part * TILE + at.x;
         for (int i = 0; i < ROWS; i++) {
@@ -165,6 +169,7 @@ __global__ void forward_kernel(problem p, int64_t first_head)
             total[i] = total[i] * shrink + cop_warp_sum(e);
             largest[i] = most;
             weight[at.y + i * LINES][at.x] = e;
+            COP_UNROLL
             for (int part = 0; part < PARTS; part++) {
                 out[i][part] *= shrink;
             }

@@ -20,10 +20,15 @@
 
 enum { COP_CHUNK = 8 }; // elements in 16 bytes
 
+template <int D> __device__ inline int cop_tile_offset(int row, int chunk)
+{
+    return row * D + (chunk ^ (row % 8)) * COP_CHUNK;
+}
+
 template <int D>
 __device__ inline __nv_bfloat16 *cop_tile_at(__nv_bfloat16 *tile, int row, int chunk)
 {
-    return tile + row * D + (chunk ^ (row % 8)) * COP_CHUNK;
+    return tile + cop_tile_offset<D>(row, chunk);
 }
 
 // Rows of a head in memory, from the tile's first one on.
@@ -73,24 +78,25 @@ __device__ inline void cop_tile_dot(float (&sum)[MT][NT][4], __nv_bfloat16 *a, i
     static_assert(NT % 2 == 0, "one ldmatrix loads two fragments of b");
     const int lane = static_cast<int>(threadIdx.x) % COP_WARP;
     // Order of the four matrices: of a, upper left, lower left, upper right, lower right; of b, two
-    // depths of eight rows, then of the next eight rows.
-    const int a_lane_row = a_row + lane % 16;
-    const int a_lane_chunk = lane / 16;
-    const int b_lane_row = lane % 8 + lane / 16 * 8;
-    const int b_lane_chunk = lane / 8 % 2;
+    // depths of eight rows, then of the next eight rows. A step is two chunks: it changes bits of the
+    // place within the row that no other part of the address has.
+    int a_at = cop_tile_offset<D>(a_row + lane % 16, lane / 16);
+    int b_at = cop_tile_offset<D>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    cop_opaque(a_at);
+    cop_opaque(b_at);
     COP_UNROLL
     for (int step = 0; step < D / 16; step++) {
+        const __nv_bfloat16 *a_step = a + (a_at ^ (2 * COP_CHUNK * step));
+        const __nv_bfloat16 *b_step = b + (b_at ^ (2 * COP_CHUNK * step));
         uint32_t a_words[MT][4];
         COP_UNROLL
         for (int m = 0; m < MT; m++) {
-            cop_ldmatrix_x4(a_words[m],
-                            cop_tile_at<D>(a, a_lane_row + 16 * m, 2 * step + a_lane_chunk));
+            cop_ldmatrix_x4(a_words[m], a_step + 16 * m * D);
         }
         COP_UNROLL
         for (int n = 0; n < NT; n += 2) {
             uint32_t b_words[4];
-            cop_ldmatrix_x4(b_words,
-                            cop_tile_at<D>(b, b_lane_row + 8 * n, 2 * step + b_lane_chunk));
+            cop_ldmatrix_x4(b_words, b_step + 8 * n * D);
             COP_UNROLL
             for (int m = 0; m < MT; m++) {
                 cop_mma_bf16_16816(sum[m][n], a_words[m], b_words[0], b_words[1]);
@@ -121,16 +127,25 @@ __device__ inline void cop_tile_add(float (&sum)[MT][D / 8][4], const uint32_t (
                                     __nv_bfloat16 *b)
 {
     const int lane = static_cast<int>(threadIdx.x) % COP_WARP;
+    int b_at = cop_tile_offset<D>(lane % 16, lane / 16);
+    cop_opaque(b_at);
+    // Four fragments at a time: a product depends on the one before with the same accumulator.
     COP_UNROLL
-    for (int step = 0; step < STEPS; step++) {
+    for (int n = 0; n < D / 8; n += 4) {
+        const __nv_bfloat16 *left = b + (b_at ^ (COP_CHUNK * n));
+        const __nv_bfloat16 *right = b + (b_at ^ (COP_CHUNK * (n + 2)));
         COP_UNROLL
-        for (int n = 0; n < D / 8; n += 2) {
-            uint32_t b_words[4];
-            cop_ldmatrix_x4_trans(b_words, cop_tile_at<D>(b, 16 * step + lane % 16, n + lane / 16));
+        for (int step = 0; step < STEPS; step++) {
+            uint32_t b_words[2][4];
+            cop_ldmatrix_x4_trans(b_words[0], left + 16 * step * D);
+            cop_ldmatrix_x4_trans(b_words[1], right + 16 * step * D);
             COP_UNROLL
-            for (int m = 0; m < MT; m++) {
-                cop_mma_bf16_16816(sum[m][n], a[m][step], b_words[0], b_words[1]);
-                cop_mma_bf16_16816(sum[m][n + 1], a[m][step], b_words[2], b_words[3]);
+            for (int i = 0; i < 4; i++) {
+                COP_UNROLL
+                for (int m = 0; m < MT; m++) {
+                    cop_mma_bf16_16816(sum[m][n + i], a[m][step], b_words[i / 2][i % 2 * 2],
+                                       b_words[i / 2][i % 2 * 2 + 1]);
+                }
             }
         }
     }

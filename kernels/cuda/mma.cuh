@@ -24,9 +24,21 @@
 
 #    define COP_UNROLL
 
+__device__ inline void cop_opaque(int &value)
+{
+    (void)value;
+}
+
 #else
 
 #    define COP_UNROLL _Pragma("unroll")
+
+// The compiler forgets what it knows of `value`: what follows from it is computed again in each
+// round of a loop, instead of once before and kept in registers that the loop has not.
+__device__ inline void cop_opaque(int &value)
+{
+    asm volatile("" : "+r"(value));
+}
 
 __device__ inline uint32_t cop_shared_address(const void *shared)
 {

@@ -71,14 +71,17 @@ __global__ void cp_async_kernel(unsigned char *seen, const unsigned char *from)
 void test_mma(float *c, const uint16_t *a, const uint16_t *b)
 {
     COP_LAUNCH(mma_kernel, 1, 32, 0, NULL, c, a, b);
+    (void)cudaDeviceSynchronize();
 }
 
 void test_ldmatrix(uint32_t *words, const uint16_t *rows, bool is_transposed)
 {
     COP_LAUNCH(ldmatrix_kernel, 1, 32, 512, NULL, words, rows, is_transposed);
+    (void)cudaDeviceSynchronize();
 }
 
 void test_cp_async(unsigned char *seen, const unsigned char *from)
 {
     COP_LAUNCH(cp_async_kernel, 1, 1, 48, NULL, seen, from);
+    (void)cudaDeviceSynchronize();
 }
