@@ -14,11 +14,13 @@ enum {
     KEY_STATE_LOSS,
     KEY_STATE_MAP,
     KEY_STATE_ALPHA,
+    KEY_TARGETS,
+    KEY_DRAWS,
     KEY_CACHE,
     KEY_NO_CACHE
 };
 
-enum { LAYER_MAX = 1 << 20 };
+enum { LAYER_MAX = 1 << 20, DRAWS_DEFAULT = 50 };
 
 typedef enum loss_kind { LOSS_KL, LOSS_CE, LOSS_MIXED } loss_kind;
 
@@ -29,6 +31,8 @@ typedef struct arguments {
     const char *cache;
     loss_kind loss;
     double ce_weight; // negative: not given
+    bool is_sampled;
+    int64_t draws; // 0: not given
     bool has_state_loss;
     bool has_state_map;
     cop_trainer_options trainer;
@@ -72,6 +76,15 @@ static void check_usage(const arguments *given, struct argp_state *state)
     if (given->ce_weight >= 0.0 && given->loss != LOSS_MIXED) {
         argp_error(state, "--ce-weight goes with --loss mixed");
     }
+    if (given->draws > 0 && !given->is_sampled) {
+        argp_error(state, "--draws goes with --targets samples");
+    }
+    if (given->is_sampled && (has_states || given->loss == LOSS_CE)) {
+        argp_error(state, "--targets samples goes with the KL of --loss kl or mixed alone");
+    }
+    if (given->is_sampled && given->trainer.temperature != 1.0) {
+        argp_error(state, "--targets samples goes with --temperature 1");
+    }
     if (has_states && given->cache != NULL) {
         argp_error(state, "--cache holds final states only: state losses run the teacher");
     }
@@ -82,6 +95,7 @@ static error_t parse_loss(int key, char *text, struct argp_state *state, argumen
 {
     static const char *const losses[] = {"kl", "ce", "mixed"};
     static const char *const state_losses[] = {"mse", "cosine"};
+    static const char *const targets[] = {"states", "samples"};
     switch (key) {
     case KEY_LOSS: given->loss = (loss_kind)cop_cli_word(state, "--loss", text, losses, 3); break;
     case KEY_CE_WEIGHT:
@@ -94,6 +108,12 @@ static error_t parse_loss(int key, char *text, struct argp_state *state, argumen
         given->trainer.state_kind =
             (cop_state_loss_kind)cop_cli_word(state, "--state-loss", text, state_losses, 2);
         given->has_state_loss = true;
+        break;
+    case KEY_TARGETS:
+        given->is_sampled = cop_cli_word(state, "--targets", text, targets, 2) == 1;
+        break;
+    case KEY_DRAWS:
+        given->draws = cop_cli_number(state, "--draws", text, 1, COP_SAMPLE_DRAWS_MAX);
         break;
     case KEY_STATE_MAP: parse_map(given, text, state); break;
     case KEY_STATE_ALPHA:
@@ -137,8 +157,14 @@ int cop_cmd_distill(int argc, char **argv)
         {"state-map", KEY_STATE_MAP, "PAIRS", 0,
          "TEACHER:STUDENT layers from 0, and emb (emb and the last but two)", 0},
         {"state-alpha", KEY_STATE_ALPHA, "X", 0, "Weight of state losses, or dynamic (default)", 0},
+        {"targets", KEY_TARGETS, "KIND", 0,
+         "Learn the KL from the teacher's states (default), exact, or from samples of its "
+         "distributions, unbiased: about 1/200 of the disk, no teacher head in a step",
+         0},
+        {"draws", KEY_DRAWS, "N", 0, "Of a token, with --targets samples (50)", 0},
         {"cache", KEY_CACHE, "DIR", 0,
-         "Compute the teacher's states first and keep them here: less memory, and other runs on "
+         "Compute the teacher's states or samples first and keep them here: less memory, and other "
+         "runs on "
          "the "
          "same batches find them",
          0},
@@ -167,6 +193,8 @@ int cop_cmd_distill(int argc, char **argv)
     cop_cli_parse(&argp, argc, argv, &given);
 
     const double ce_weight = given.ce_weight >= 0.0 ? given.ce_weight : 1.0;
+    given.trainer.sample_draws =
+        !given.is_sampled ? 0 : (given.draws > 0 ? given.draws : DRAWS_DEFAULT);
     given.trainer.kl_weight = given.loss == LOSS_CE ? 0.0 : 1.0;
     given.trainer.ce_weight = given.loss == LOSS_KL ? 0.0 : ce_weight;
     const cop_training_job job = {

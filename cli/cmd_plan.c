@@ -138,8 +138,9 @@ static int print_text(const cop_search_plan *plan, const arguments *given, cop_e
                   cop_text_count(b, given->peak), cop_precision_name(plan->precision));
     cop_cli_print("all candidates to the last rung: %s tokens, %.1f times as many\n",
                   cop_text_count(a, (double)plan->tokens_without_halving), saving(plan));
-    cop_cli_print("disk: %s for the teacher's states, %s for the probes' states\n",
+    cop_cli_print("disk: %s for the teacher's states%s, %s for the probes' states\n",
                   cop_text_bytes(a, plan->teacher_cache_bytes),
+                  plan->sample_draws > 0 ? " and samples" : "",
                   cop_text_bytes(b, plan->checkpoint_bytes));
     cop_cli_print("memory of the teacher's pass: %s\n", cop_text_bytes(a, teacher_bytes));
     cop_cli_print("memory of the largest probe, %s, passes of %lld sequences:\n", plan->largest,

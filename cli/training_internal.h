@@ -24,6 +24,7 @@ typedef struct cop_training {
     cop_network *network;
     cop_teacher_model *teacher;
     cop_teacher_states *states;
+    cop_teacher_samples *samples; // instead of states
     cop_teacher_states *validation_states;
     cop_trainer *trainer;
 

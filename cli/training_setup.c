@@ -48,6 +48,7 @@ static cop_teacher_options teacher_options(const cop_training *run)
         .precision = run->precision,
         .batch = run->trainer_options.micro_batch,
         .sequence = run->trainer_options.sequence,
+        .draws = needs_teacher(run) ? run->trainer_options.sample_draws : 0,
     };
 }
 
@@ -276,6 +277,15 @@ static cop_status build_states(cop_training *run, cop_teacher_states **out, cop_
                : cop_teacher_states_cached(out, run->teacher, sampler, run->job->cache, count, err);
 }
 
+static cop_status build_samples(cop_training *run, int64_t count, cop_error *err)
+{
+    const uint64_t seed = run->trainer_options.seed;
+    return runs_teacher(run)
+               ? cop_teacher_samples_online(&run->samples, run->teacher, run->sampler, seed, err)
+               : cop_teacher_samples_cached(&run->samples, run->teacher, run->sampler, seed,
+                                            run->job->cache, count, err);
+}
+
 // Before the student: a cache is filled while its memory is not in use yet.
 static cop_status build_teacher(cop_training *run, cop_error *err)
 {
@@ -288,7 +298,11 @@ static cop_status build_teacher(cop_training *run, cop_error *err)
     }
     COP_TRY(status, cop_teacher_model_create(&run->teacher, run->teacher_checkpoint, &options,
                                              run->backend, err));
-    COP_TRY(status, build_states(run, &run->states, run->sampler, count, err));
+    if (options.draws > 0) {
+        COP_TRY(status, build_samples(run, count, err));
+    } else {
+        COP_TRY(status, build_states(run, &run->states, run->sampler, count, err));
+    }
     if (run->validation_count > 0) {
         COP_TRY(status, build_states(run, &run->validation_states, run->validation_sampler,
                                      run->validation_count, err));
@@ -302,10 +316,14 @@ const cop_teacher *cop_training_teacher(const cop_training *run, bool is_validat
                                         cop_teacher *out)
 {
     cop_teacher_states *states = is_validation ? run->validation_states : run->states;
-    if (states == NULL) {
+    if (states == NULL && (is_validation || run->samples == NULL)) {
         return NULL;
     }
     out->head = cop_teacher_model_head(run->teacher);
+    if (states == NULL) {
+        out->samples = cop_teacher_samples_source(run->samples);
+        return out;
+    }
     out->states = cop_teacher_states_source(states);
     return out;
 }
@@ -343,6 +361,7 @@ void cop_training_release(cop_training *run)
     cop_network_destroy(run->network);
     cop_teacher_states_destroy(run->validation_states);
     cop_teacher_states_destroy(run->states);
+    cop_teacher_samples_destroy(run->samples);
     cop_teacher_model_destroy(run->teacher);
     cop_sampler_destroy(run->validation_sampler);
     cop_sampler_destroy(run->sampler);

@@ -76,6 +76,15 @@ uint64_t cop_footprint_states_bytes(const cop_study_file *study, const cop_arch 
            element;
 }
 
+uint64_t cop_footprint_targets_bytes(const cop_study_file *study, const cop_arch *teacher,
+                                     cop_precision precision, int64_t sequences)
+{
+    const int64_t draws = study->trainer.sample_draws;
+    return draws == 0 ? cop_footprint_states_bytes(study, teacher, precision, sequences)
+                      : (uint64_t)sequences * (uint64_t)study->probe_sequence *
+                            cop_teacher_sample_bytes(draws);
+}
+
 uint64_t cop_footprint_checkpoint_bytes(const cop_study_file *study, const cop_candidate *candidate)
 {
     return (uint64_t)candidate->cost.params * state_bytes(study->state);
@@ -86,7 +95,7 @@ bool cop_footprint_is_online(const cop_study_file *study, const cop_arch *teache
 {
     const int64_t sequences = cop_footprint_train_sequences(study, rung);
     return study->probe_loss != COP_PROBE_CE && rung >= 1 &&
-           cop_footprint_states_bytes(study, teacher, precision, sequences) >
+           cop_footprint_targets_bytes(study, teacher, precision, sequences) >
                study->teacher_cache_bytes;
 }
 
@@ -103,8 +112,10 @@ typedef struct planner {
 
 static cop_teacher_options teacher_options(const planner *p)
 {
-    return (cop_teacher_options){
-        .precision = p->precision, .batch = p->micro_batch, .sequence = p->study->probe_sequence};
+    return (cop_teacher_options){.precision = p->precision,
+                                 .batch = p->micro_batch,
+                                 .sequence = p->study->probe_sequence,
+                                 .draws = p->study->trainer.sample_draws};
 }
 
 // A probe trains, then evaluates with the same network: the larger of the two.

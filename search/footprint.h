@@ -31,6 +31,9 @@ COP_MUST_CHECK cop_status cop_footprint_make(cop_footprint *out, const cop_study
 // Bytes on disk: of the teacher's states of `sequences` sequences, of a candidate's saved state.
 uint64_t cop_footprint_states_bytes(const cop_study_file *study, const cop_arch *teacher,
                                     cop_precision precision, int64_t sequences);
+// Of what `sequences` sequences of training text are learned from: states, or samples at most.
+uint64_t cop_footprint_targets_bytes(const cop_study_file *study, const cop_arch *teacher,
+                                     cop_precision precision, int64_t sequences);
 uint64_t cop_footprint_checkpoint_bytes(const cop_study_file *study,
                                         const cop_candidate *candidate);
 

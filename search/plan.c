@@ -15,10 +15,11 @@ enum { HELD_OUT_DEFAULT = 256 };
 
 // FLOPs per token of one candidate, or the mean of many.
 typedef struct rates {
-    double train;   // a training step, with the teacher's head
+    double train;   // a training step, with the teacher's head unless it was sampled
     double forward; // an evaluation, with the teacher's head
     double head;    // the teacher's LM head
     double teacher; // the teacher's blocks
+    double targets; // the teacher's pass over training text
 } rates;
 
 static double forward_flops(const cop_arch *arch, int64_t sequence)
@@ -44,7 +45,10 @@ static cop_status mean_rates(rates *out, const cop_study_file *study, const cop_
     cop_free(arch);
     out->head = 2.0 * (double)teacher->vocab * (double)teacher->hidden;
     out->teacher = forward_flops(teacher, sequence) - out->head;
-    out->train = sum / (double)count + (study->probe_loss == COP_PROBE_CE ? 0.0 : out->head);
+    const bool is_sampled = study->trainer.sample_draws > 0;
+    out->targets = out->teacher + (is_sampled ? out->head : 0.0);
+    out->train =
+        sum / (double)count + (study->probe_loss == COP_PROBE_CE || is_sampled ? 0.0 : out->head);
     out->forward = sum / (double)count / 3.0 + out->head;
     return COP_OK;
 }
@@ -93,17 +97,18 @@ static void plan_teacher(cop_search_plan *plan, const cop_study_file *study,
         plan->teacher_flops +=
             passes * blocks * (double)settings->samples * (double)settings->sequence;
     }
+    plan->sample_draws = study->trainer.sample_draws;
     plan->teacher_cache_bytes =
         cop_footprint_states_bytes(study, teacher, plan->precision, plan->held_out_sequences);
     if (study->probe_loss == COP_PROBE_CE) {
         return;
     }
     if (cop_footprint_is_online(study, teacher, plan->precision, study->rungs)) {
-        plan->teacher_flops += (double)plan->tokens * r->teacher;
+        plan->teacher_flops += (double)plan->tokens * r->targets;
     } else {
-        plan->teacher_flops += (double)(sequences * study->probe_sequence) * r->teacher;
+        plan->teacher_flops += (double)(sequences * study->probe_sequence) * r->targets;
         plan->teacher_cache_bytes +=
-            cop_footprint_states_bytes(study, teacher, plan->precision, sequences);
+            cop_footprint_targets_bytes(study, teacher, plan->precision, sequences);
     }
 }
 

@@ -75,6 +75,26 @@ done:
     return status;
 }
 
+// The teacher's samples of the training text of this rung.
+static cop_status prepare_samples(cop_run *run, const char *directory, int64_t sequences,
+                                  bool is_online, cop_error *err)
+{
+    const uint64_t seed = run->study->seed;
+    cop_status status = COP_OK;
+
+    if (is_online) {
+        return cop_teacher_samples_online(&run->train_samples, run->teacher_model,
+                                          run->train_sampler, seed, err);
+    }
+    COP_TRY(status,
+            cop_teacher_samples_cached(&run->train_samples, run->teacher_model, run->train_sampler,
+                                       seed, directory, sequences, err));
+    cop_teacher_model_drop_network(run->teacher_model);
+
+done:
+    return status;
+}
+
 // The teacher's states for the training text of this rung: from files, or computed in every step.
 static cop_status prepare_teacher(cop_run *run, int stage, cop_error *err)
 {
@@ -84,17 +104,26 @@ static cop_status prepare_teacher(cop_run *run, int stage, cop_error *err)
     char *directory = NULL;
 
     cop_teacher_states_destroy(run->train_states);
+    cop_teacher_samples_destroy(run->train_samples);
     run->train_states = NULL;
+    run->train_samples = NULL;
     if (stage < 1 || run->study->probe_loss == COP_PROBE_CE) {
         return COP_OK;
     }
-    if (cop_footprint_is_online(run->study, arch, run->footprint.precision, stage)) {
+    const bool is_online =
+        cop_footprint_is_online(run->study, arch, run->footprint.precision, stage);
+    const bool is_sampled = run->study->trainer.sample_draws > 0;
+    if (is_online && !is_sampled) {
         return cop_teacher_states_online(&run->train_states, run->teacher_model, run->train_sampler,
                                          err);
     }
     directory = cop_file_join(run->options->directory, "teacher-cache");
     if (directory == NULL) {
         return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory", run->options->directory);
+    }
+    if (is_sampled) {
+        status = prepare_samples(run, directory, sequences, is_online, err);
+        goto done;
     }
     COP_TRY(status, cop_teacher_states_cached(&run->train_states, run->teacher_model,
                                               run->train_sampler, directory, sequences, err));

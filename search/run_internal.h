@@ -23,7 +23,8 @@ typedef struct cop_run {
     int64_t held_count;
     cop_importance *importance; // NULL with random order
     cop_teacher_model *teacher_model;
-    cop_teacher_states *train_states; // for the rung at hand; NULL with cross-entropy alone
+    cop_teacher_states *train_states;   // for the rung at hand; NULL with cross-entropy alone
+    cop_teacher_samples *train_samples; // instead of train_states
     cop_teacher_states *held_states;
     cop_hash inputs; // of teacher, importance and selection: what a probe starts from
 

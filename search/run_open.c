@@ -233,8 +233,10 @@ static void note_limits(cop_run *run)
     if (study->probe_loss != COP_PROBE_CE &&
         !cop_footprint_is_online(study, cop_checkpoint_arch(run->teacher), run->footprint.precision,
                                  study->rungs)) {
-        disk += cop_footprint_states_bytes(study, cop_checkpoint_arch(run->teacher),
-                                           run->footprint.precision, sequences + run->held_count);
+        disk += cop_footprint_targets_bytes(study, cop_checkpoint_arch(run->teacher),
+                                            run->footprint.precision, sequences) +
+                cop_footprint_states_bytes(study, cop_checkpoint_arch(run->teacher),
+                                           run->footprint.precision, run->held_count);
     }
     if (free_bytes > 0 && disk > free_bytes) {
         cop_run_note(run, COP_LOG_WARNING, "the study may need %s of disk, %s are free",
@@ -392,7 +394,8 @@ static cop_status open_teacher(cop_run *run, cop_error *err)
 {
     const cop_teacher_options options = {.precision = run->footprint.precision,
                                          .batch = run->footprint.micro_batch,
-                                         .sequence = run->study->probe_sequence};
+                                         .sequence = run->study->probe_sequence,
+                                         .draws = run->study->trainer.sample_draws};
     cop_status status = COP_OK;
     char *directory = cop_file_join(run->options->directory, "teacher-cache");
 
@@ -454,6 +457,7 @@ void cop_run_close(cop_run *run)
 {
     cop_snapshot_release(&run->snapshot);
     cop_teacher_states_destroy(run->train_states);
+    cop_teacher_samples_destroy(run->train_samples);
     cop_teacher_states_destroy(run->held_states);
     cop_teacher_model_destroy(run->teacher_model);
     cop_importance_destroy(run->importance);

@@ -228,10 +228,13 @@ static cop_status create_trainer(cop_run *run, cop_network *network, int rung, c
     cop_teacher teacher = {.head = cop_teacher_model_head(run->teacher_model)};
 
     options.inputs = run->inputs;
-    if (run->train_states == NULL) {
+    if (run->train_samples != NULL) {
+        teacher.samples = cop_teacher_samples_source(run->train_samples);
+    } else if (run->train_states != NULL) {
+        teacher.states = cop_teacher_states_source(run->train_states);
+    } else {
         return cop_trainer_create(out, network, run->train_sampler, NULL, NULL, &options, err);
     }
-    teacher.states = cop_teacher_states_source(run->train_states);
     return cop_trainer_create(out, network, run->train_sampler, &teacher, run->teacher_model,
                               &options, err);
 }

@@ -65,6 +65,7 @@ typedef struct cop_search_plan {
     double flops_per_second; // 0 until cop_search_plan_time()
     double teacher_seconds;  // the same
     double seconds;          // the same
+    int64_t sample_draws;    // of a token; 0: training text has states
     uint64_t teacher_cache_bytes;
     uint64_t checkpoint_bytes; // the most that lies on disk at one time
     int64_t held_out_sequences;

@@ -145,6 +145,26 @@ static cop_status finish_rungs(cop_study_file *study, cop_error *err)
     return COP_OK;
 }
 
+static cop_status finish_targets(cop_study_file *study, cop_error *err)
+{
+    const cop_config_node *root = cop_config_root(study->document);
+    const bool is_samples = study->probe_targets == COP_TARGETS_SAMPLES;
+
+    if (!is_samples && find_path(root, "probe.draws") != NULL) {
+        return FAIL_AT(study, "probe.draws", err,
+                       "has no use (allowed: with probe.targets samples)");
+    }
+    if (is_samples && study->probe_loss == COP_PROBE_CE) {
+        return FAIL_AT(study, "probe.targets", err, "has no use (allowed: with KL in probe.loss)");
+    }
+    if (is_samples && study->trainer.temperature != 1.0) {
+        return FAIL_AT(study, "probe.temperature", err, "is %g (allowed: 1 with targets samples)",
+                       study->trainer.temperature);
+    }
+    study->trainer.sample_draws = is_samples ? study->probe_draws : 0;
+    return COP_OK;
+}
+
 static cop_status finish_trainer(cop_study_file *study, cop_error *err)
 {
     cop_trainer_options *trainer = &study->trainer;
@@ -213,6 +233,7 @@ static cop_status finish(cop_study_file *study, bool needs_data, cop_error *err)
         goto done;
     }
     COP_TRY(status, finish_rungs(study, err));
+    COP_TRY(status, finish_targets(study, err));
     COP_TRY(status, finish_trainer(study, err));
     if (study->calibration_settings.sequence == 0) {
         study->calibration_settings.sequence = study->probe_sequence;

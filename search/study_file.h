@@ -21,6 +21,9 @@ typedef enum cop_objective {
 
 typedef enum cop_probe_loss { COP_PROBE_KL = 0, COP_PROBE_CE, COP_PROBE_MIXED } cop_probe_loss;
 
+// What a probe learns the teacher's distribution from.
+typedef enum cop_probe_targets { COP_TARGETS_STATES = 0, COP_TARGETS_SAMPLES } cop_probe_targets;
+
 const char *cop_objective_name(cop_objective objective); // "loss", "params", "memory_bytes" …
 
 // Values of one axis, in the order they are written; count 0 and divisor 0: the teacher's value.
@@ -83,9 +86,11 @@ typedef struct cop_study_file {
     cop_state_form state;
     int64_t freeze_vocabulary; // early rungs in which embedding and LM head are not trained
     cop_probe_loss probe_loss;
+    cop_probe_targets probe_targets;
+    int64_t probe_draws;         // of a token, with samples
     cop_trainer_options trainer; // complete but for the micro-batch when that is 0
     cop_select_options select;   // order, aggregation, depth, carry
-    // Disk allowed for the teacher's states of training text; above it the teacher runs online.
+    // Disk allowed for the teacher's states or samples of training text; above it the teacher runs online.
     uint64_t teacher_cache_bytes;
     double checkpoint_seconds; // a running probe is saved at least this often
 

@@ -153,7 +153,8 @@ void cop_reference_head_loss(const cop_head_loss_args *args)
     }
 }
 
-// Puts `id` among the ids [0, used) of a row, or counts it there. Returns the new `used`.
+// Puts `id` among the ids [0, used) of a row, or counts it there: in its weight, which is divided by
+// the draws afterwards. Returns the new `used`.
 static int64_t count_draw(const cop_sample_targets_args *args, int64_t r, int64_t used, int32_t id)
 {
     int32_t *ids = args->ids + r * args->draws;
@@ -163,7 +164,7 @@ static int64_t count_draw(const cop_sample_targets_args *args, int64_t r, int64_
     }
     const double before = at < used ? cop_get(args->weights, r, at) : 0.0;
     ids[at] = id;
-    cop_put(args->weights, r, at, before + 1.0 / (double)args->draws);
+    cop_put(args->weights, r, at, before + 1.0);
     return at == used ? used + 1 : used;
 }
 
@@ -197,6 +198,9 @@ void cop_reference_sample_targets(const cop_sample_targets_args *args)
                 v++;
             }
             used = count_draw(args, r, used, (int32_t)v);
+        }
+        for (int64_t k = 0; k < used; k++) {
+            cop_put(args->weights, r, k, cop_get(args->weights, r, k) / (double)args->draws);
         }
     }
 }

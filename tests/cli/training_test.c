@@ -58,6 +58,17 @@ static void wrong_usage_exits_with_two_and_says_why(void **state)
         {"$coppice distill --teacher t --student s --data d.bin -o x --steps 1 --state-map emb "
          "--cache c",
          "*--cache holds final states only: state losses run the teacher*"},
+        {"$coppice distill --teacher t --student s --data d.bin -o x --steps 1 --draws 5",
+         "*--draws goes with --targets samples*"},
+        {"$coppice distill --teacher t --student s --data d.bin -o x --steps 1 --targets samples "
+         "--loss ce",
+         "*--targets samples goes with the KL of --loss kl or mixed alone*"},
+        {"$coppice distill --teacher t --student s --data d.bin -o x --steps 1 --targets samples "
+         "--temperature 2",
+         "*--targets samples goes with --temperature 1*"},
+        {"$coppice distill --teacher t --student s --data d.bin -o x --steps 1 --targets samples "
+         "--draws 1025",
+         "*--draws is 1025 (allowed: an integer in 1..1024)*"},
         {"$coppice eval", "*the model is missing*"},
         {"$coppice eval t", "*--data is missing*"},
         {"$coppice eval t --latency --teacher t", "*--teacher needs --data*"},
@@ -185,6 +196,25 @@ static void distillation_writes_a_model_like_its_student(void **state)
                    0, "y: 3 steps*", "");
 }
 
+static void distillation_from_samples_is_the_same_online_and_cached(void **state)
+{
+    (void)state;
+    program_expect("rm -rf x y cache; $coppice distill --teacher t --student s --data d.bin "
+                   "--validation d.bin --targets samples --draws 20 --steps 6 --batch 4 "
+                   "--sequence 32 -q -o x",
+                   0,
+                   "x: 6 steps, 768 tokens\nlast training loss *\nheld-out *\nloss *\nKL to the "
+                   "teacher *\ntop-1 agreement *",
+                   "");
+    program_expect("$coppice distill --teacher t --student s --data d.bin --targets samples "
+                   "--draws 20 --steps 6 --batch 4 --sequence 32 --cache cache --json -q -o y",
+                   0, "{*\"steps\": 6,*\"kl\": *}", "");
+    program_expect("ls cache", 0, "*-samples-0-24.h5", "");
+    program_expect("tail -c 60000 x/model.safetensors >w.bytes; "
+                   "tail -c 60000 y/model.safetensors | cmp - w.bytes",
+                   0, "", "");
+}
+
 static void evaluation_prints_estimates_and_latency(void **state)
 {
     (void)state;
@@ -231,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_killed_run_ends_with_the_same_weights),
         cmocka_unit_test(a_model_that_cannot_be_written_is_not_lost),
         cmocka_unit_test(distillation_writes_a_model_like_its_student),
+        cmocka_unit_test(distillation_from_samples_is_the_same_online_and_cached),
         cmocka_unit_test(evaluation_prints_estimates_and_latency),
         cmocka_unit_test(several_models_share_one_table),
     };

@@ -129,6 +129,41 @@ static void rows_beyond_two_to_the_31_elements_are_the_same_rows(void **state)
     (void)munmap(d, half_bytes);
 }
 
+// Once, in one order: the shim takes its time.
+static void a_row_may_have_256000_logits(void **state)
+{
+    (void)state;
+    const int64_t vocab = 256000;
+    const sample_case sample = {COP_F32, 1, vocab, 2, 100, 8, 0};
+    rig self;
+    rig_init(&self, COP_OP_HEAD_LOSS, COP_F32, 0, 0);
+    self.args.head_loss = (cop_head_loss_args){
+        .hidden = rig_parameter(&self, 2, 3, RIG_NORMAL),
+        .head = rig_parameter(&self, vocab, 3, RIG_NORMAL),
+        .targets = rig_ids(&self, 2, 0, vocab),
+        .teacher_hidden = rig_parameter(&self, 2, 2, RIG_NORMAL),
+        .teacher_head = rig_parameter(&self, vocab, 2, RIG_NORMAL),
+        .ce_weight = 0.5F,
+        .kl_weight = 1.0F,
+        .temperature = 1.0F,
+        .grad_scale = 1.0F,
+        .kl = rig_parameter(&self, 1, 2, RIG_NORMAL),
+        .cross_entropy = rig_parameter(&self, 1, 2, RIG_NORMAL),
+        .agree = rig_parameter(&self, 1, 2, RIG_NORMAL),
+        .d_hidden = rig_parameter(&self, 2, 3, RIG_NORMAL),
+    };
+    rig_output_matrix(&self, "kl", self.args.head_loss.kl);
+    rig_output_matrix(&self, "cross_entropy", self.args.head_loss.cross_entropy);
+    rig_output_matrix(&self, "agree", self.args.head_loss.agree);
+    rig_output_matrix(&self, "d_hidden", self.args.head_loss.d_hidden);
+    cop_test_cuda_use_order("random:1");
+    rig_expect(&self, reference);
+    rig_check(&self, cuda, "256,000 logits");
+    rig_release(&self);
+    sample_check(cuda, &sample, "256,000 logits");
+    cop_test_cuda_use_order("forward");
+}
+
 // What the plan of a pass at V = 256,000 says, which no test can allocate.
 static void scratch_of_a_large_vocabulary_stays_below_three_gigabytes(void **state)
 {
@@ -156,6 +191,7 @@ int main(void)
         cmocka_unit_test(many_groups_and_pieces_give_what_one_gives),
         cmocka_unit_test(draws_by_the_inverse_of_the_cumulated_distribution),
         cmocka_unit_test(rows_beyond_two_to_the_31_elements_are_the_same_rows),
+        cmocka_unit_test(a_row_may_have_256000_logits),
         cmocka_unit_test(scratch_of_a_large_vocabulary_stays_below_three_gigabytes),
     };
     cop_error err = {0};

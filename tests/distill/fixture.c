@@ -106,6 +106,7 @@ void fixture_open(fixture_set *out, const char *name, const fixture_options *opt
         .precision = options->precision,
         .batch = options->teacher_batch,
         .sequence = options->sequence,
+        .draws = options->draws,
     };
     cop_error err = {0};
     char tokens[64];

@@ -47,6 +47,7 @@ typedef struct fixture_options {
     cop_precision precision;
     int64_t teacher_batch;
     int64_t sequence;
+    int64_t draws; // of samples; 0: none
 } fixture_options;
 
 // `name` makes the files' names; an older run's are replaced.

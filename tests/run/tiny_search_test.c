@@ -173,6 +173,34 @@ static void the_teacher_online_gives_the_same_figures_as_its_cache(void **state)
     tiny_study_write(LLAMA, NULL, NULL);
 }
 
+static void samples_of_the_teacher_give_the_same_figures_cached_online_and_continued(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    runner_result result;
+    const runner_options options = {.stop_at = 32 + 8 * 9 + 20}; // in rung 2
+    tiny_study_write(LLAMA, "micro_batch: 4", "micro_batch: 4\n  targets: samples\n  draws: 20");
+    runner_must_run(LLAMA, "samples");
+    assert_int_equal(runner_run(LLAMA, "samples-stopped", &options, &result, &err), COP_OK);
+    assert_true(result.was_stopped);
+    runner_must_run(LLAMA, "samples-stopped");
+    tiny_study_write(LLAMA, "micro_batch: 4",
+                     "micro_batch: 4\n  targets: samples\n  draws: 20\n  teacher_cache_bytes: 0");
+    runner_must_run(LLAMA, "samples-online");
+    char *wanted = runner_figures(LLAMA, "samples");
+    char *continued = runner_figures(LLAMA, "samples-stopped");
+    char *online = runner_figures(LLAMA, "samples-online");
+    char *exact = runner_figures(LLAMA, "a");
+    assert_string_equal(continued, wanted);
+    assert_string_equal(online, wanted);
+    assert_string_not_equal(exact, wanted);
+    cop_free(wanted);
+    cop_free(continued);
+    cop_free(online);
+    cop_free(exact);
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
 static void a_lost_state_costs_time_only(void **state)
 {
     (void)state;
@@ -330,6 +358,7 @@ int main(void)
         cmocka_unit_test(a_study_stopped_anywhere_ends_the_same),
         cmocka_unit_test(curves_do_not_depend_on_stops_between_their_points),
         cmocka_unit_test(the_teacher_online_gives_the_same_figures_as_its_cache),
+        cmocka_unit_test(samples_of_the_teacher_give_the_same_figures_cached_online_and_continued),
         cmocka_unit_test(a_lost_state_costs_time_only),
         cmocka_unit_test(a_full_disk_stops_the_study_and_loses_nothing),
         cmocka_unit_test(the_other_losses_train_too),

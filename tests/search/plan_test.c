@@ -91,6 +91,36 @@ static void one_candidate_costs_what_the_cost_model_says(void **state)
     cop_study_file_release(&study);
 }
 
+static void samples_cost_no_teacher_head_in_a_step_and_little_disk(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    cop_study_file study;
+    static cop_search_plan plan;
+    static cop_arch arch;
+    const char *text = "teacher: ../models/minitron-4b.json\n"
+                       "data: {validation_sequences: 3}\n"
+                       "prune: {order: random}\n"
+                       "probe: {rungs: [1024, 3072], sequence: 512, batch_tokens: 1024, precision: "
+                       "f32, micro_batch: 2, targets: samples, draws: 20}\n";
+    assert_int_equal(
+        cop_study_file_parse(&study, STUDIES "x.yaml", text, strlen(text), false, &err), COP_OK);
+    assert_int_equal(study.trainer.sample_draws, 20);
+    assert_int_equal(cop_search_plan_make(&plan, &study, "cpu", &err), COP_OK);
+    assert_int_equal(cop_arch_read(&arch, study.teacher, &err), COP_OK);
+
+    const double train = cop_cost_train_flops(&arch, 512);
+    const double head = 2.0 * 256000 * 3072;
+    const double held = 3 * 512;
+    near(plan.stage[1].flops, 1024 * train + held * (train / 3 + head));
+    // The teacher's head runs once over the training text, to be drawn from.
+    near(plan.teacher_flops, held * (train / 3 - head) + 3072 * train / 3);
+    // States of held-out text; at most 20 ids and an entropy for each token of training text.
+    assert_int_equal(plan.teacher_cache_bytes, 3 * 512 * 3072 * 4 + 3072 * (20 * 4 + 4));
+    assert_int_equal(plan.sample_draws, 20);
+    cop_study_file_release(&study);
+}
+
 static void a_study_without_rungs_is_refused(void **state)
 {
     (void)state;
@@ -109,6 +139,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_published_study_is_planned_from_shapes_alone),
         cmocka_unit_test(one_candidate_costs_what_the_cost_model_says),
+        cmocka_unit_test(samples_cost_no_teacher_head_in_a_step_and_little_disk),
         cmocka_unit_test(a_study_without_rungs_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

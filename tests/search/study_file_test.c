@@ -191,6 +191,12 @@ static void wrong_files_are_refused_with_their_place(void **state)
          "step)"},
         {TEACHER "probe: {cross_entropy_weight: 0.5}\n",
          "d/s.yaml:2:31: probe.cross_entropy_weight: has no use (allowed: with probe.loss mixed)"},
+        {TEACHER "probe: {draws: 10}\n",
+         "d/s.yaml:2:16: probe.draws: has no use (allowed: with probe.targets samples)"},
+        {TEACHER "probe: {targets: samples, loss: ce}\n",
+         "d/s.yaml:2:18: probe.targets: has no use (allowed: with KL in probe.loss)"},
+        {TEACHER "probe: {targets: samples, temperature: 2}\n",
+         "d/s.yaml:2:40: probe.temperature: is 2 (allowed: 1 with targets samples)"},
         {TEACHER "probe: {minimum_learning_rate: 1}\n",
          "d/s.yaml:2:32: probe.minimum_learning_rate: is 1 (allowed: at most probe.learning_rate, "
          "which is 0.0001)"},
