@@ -306,6 +306,47 @@ done:
     return status;
 }
 
+// Whether the elements lie in one run of the file, as they are in memory.
+static bool is_raw(const dataset *d)
+{
+    const hid_t layout = H5Dget_create_plist(d->set);
+    const hid_t type = H5Dget_type(d->set);
+    const bool is = layout >= 0 && type >= 0 && H5Pget_layout(layout) == H5D_CONTIGUOUS &&
+                    H5Pget_external_count(layout) == 0 &&
+                    H5Tequal(type, cop_array_memory_type(d->dtype)) > 0;
+    if (type >= 0) {
+        (void)H5Tclose(type);
+    }
+    if (layout >= 0) {
+        (void)H5Pclose(layout);
+    }
+    return is;
+}
+
+cop_status cop_array_reader_locate(const cop_array_reader *reader, const char *name,
+                                   cop_dtype dtype, uint64_t *offset, cop_error *err)
+{
+    dataset d;
+    cop_status status = open_dataset(&d, reader, name, err);
+    if (status != COP_OK) {
+        return status;
+    }
+    const haddr_t at = is_raw(&d) ? H5Dget_offset(d.set) : HADDR_UNDEF;
+    if (d.dtype != dtype) {
+        status = COP_FAIL(err, COP_ERR_FORMAT, "%s: %s holds %s (allowed: %s)", reader->path, name,
+                          cop_dtype_name(d.dtype), cop_dtype_name(dtype));
+    } else if (at == HADDR_UNDEF) {
+        status = COP_FAIL(err, COP_ERR_UNSUPPORTED,
+                          "%s: %s is not stored as it is in memory (allowed: a contiguous array, "
+                          "unfiltered, little-endian)",
+                          reader->path, name);
+    } else {
+        *offset = (uint64_t)at;
+    }
+    close_dataset(&d);
+    return status;
+}
+
 cop_status cop_array_reader_get_rows(const cop_array_reader *reader, const char *name,
                                      cop_dtype dtype, int64_t first_row, int64_t rows, void *data,
                                      cop_error *err)

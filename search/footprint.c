@@ -106,6 +106,9 @@ static cop_status plan_probe(cop_plan *out, const planner *p, const cop_arch *ar
     }
     cop_plan_init(out);
     COP_TRY(status, cop_teacher_plan(out, p->teacher, &teacher, p->is_online, p->backend, err));
+    // Of held-out text, beside those of the training text.
+    cop_plan_add(out, "teacher: states of a batch",
+                 cop_teacher_states_bytes(p->teacher, &teacher, true));
     COP_TRY(status, cop_network_plan(out, "student", arch, &network, p->backend, err));
     *evaluation = *out;
     COP_TRY(status, cop_evaluate_plan(evaluation, arch, &network, p->teacher, p->backend, err));
