@@ -1,13 +1,17 @@
 #include "prune/resident.h"
 
+#include <assert.h>
+
 #include "base/alloc.h"
+#include "kernels/random.h"
 #include "model/tensor_load.h"
 #include "prune/slice.h"
 
 enum { TENSOR_ALIGNMENT = 256 }; // bytes
 
 struct cop_resident {
-    const cop_checkpoint *teacher; // borrowed
+    const cop_checkpoint *teacher; // borrowed; NULL: random weights
+    cop_arch *arch;                // owned
     cop_backend *backend;          // borrowed
     cop_matrix *tensors;           // owned, [tensor_count]; a vector is one row
     void *weights;                 // device
@@ -55,22 +59,31 @@ bool cop_resident_supports(const cop_checkpoint *teacher)
 }
 
 // Bytes from the start of a tensor to that of the next one.
-static uint64_t tensor_step(const cop_checkpoint *teacher, int64_t index)
+static uint64_t tensor_step(const cop_arch *arch, int64_t index, cop_dtype dtype)
 {
-    const cop_tensor_spec spec = cop_arch_tensor(cop_checkpoint_arch(teacher), index);
-    const uint64_t bytes =
-        (uint64_t)(spec.shape[0] * spec.shape[1]) * cop_dtype_bytes(kept_dtype(teacher, index));
+    const cop_tensor_spec spec = cop_arch_tensor(arch, index);
+    const uint64_t bytes = (uint64_t)(spec.shape[0] * spec.shape[1]) * cop_dtype_bytes(dtype);
     return (bytes + TENSOR_ALIGNMENT - 1) / TENSOR_ALIGNMENT * TENSOR_ALIGNMENT;
 }
 
-static uint64_t weights_bytes(const cop_checkpoint *teacher)
+// Places all tensors, from byte 0 when `tensors` is NULL; returns the bytes. Without a checkpoint all
+// have the type `dtype`.
+static uint64_t place_tensors(cop_matrix *tensors, char *start, const cop_arch *arch,
+                              const cop_checkpoint *teacher, cop_dtype dtype)
 {
-    const int64_t count = cop_arch_tensor_count(cop_checkpoint_arch(teacher));
-    uint64_t bytes = 0;
+    const int64_t count = cop_arch_tensor_count(arch);
+    uint64_t at = 0;
     for (int64_t i = 0; i < count; i++) {
-        bytes += tensor_step(teacher, i);
+        const cop_tensor_spec spec = cop_arch_tensor(arch, i);
+        const cop_dtype stored = teacher != NULL ? kept_dtype(teacher, i) : dtype;
+        const bool is_vector = spec.rank == 1;
+        if (tensors != NULL) {
+            tensors[i] = cop_matrix_dense(start + at, stored, is_vector ? 1 : spec.shape[0],
+                                          is_vector ? spec.shape[0] : spec.shape[1]);
+        }
+        at += tensor_step(arch, i, stored);
     }
-    return bytes;
+    return at;
 }
 
 // A student has no more units on any axis than the teacher's layers it is made of.
@@ -87,68 +100,42 @@ static int64_t index_count(const cop_arch *arch)
 void cop_resident_plan(cop_plan *plan, const cop_checkpoint *teacher)
 {
     const cop_arch *arch = cop_checkpoint_arch(teacher);
-    cop_plan_add(plan, "teacher: resident weights", weights_bytes(teacher));
+    cop_plan_add(plan, "teacher: resident weights",
+                 place_tensors(NULL, NULL, arch, teacher, COP_F32));
     cop_plan_add(plan, "teacher: resident indices", (uint64_t)index_count(arch) * sizeof(int32_t));
 }
 
-static cop_status load_tensors(cop_resident *resident, cop_error *err)
+// All but the weights themselves. `bytes` (out): of the weights.
+static cop_status create(cop_resident **out, const cop_arch *arch, const cop_checkpoint *teacher,
+                         cop_dtype dtype, cop_backend *backend, uint64_t *bytes, cop_error *err)
 {
     cop_status status = COP_OK;
-    const cop_arch *arch = cop_checkpoint_arch(resident->teacher);
-    const int64_t count = cop_arch_tensor_count(arch);
-    uint64_t at = 0;
-
-    for (int64_t i = 0; i < count; i++) {
-        const cop_tensor_spec spec = cop_arch_tensor(arch, i);
-        const bool is_vector = spec.rank == 1;
-        resident->tensors[i] = cop_matrix_dense(
-            (char *)resident->weights + at, kept_dtype(resident->teacher, i),
-            is_vector ? 1 : spec.shape[0], is_vector ? spec.shape[0] : spec.shape[1]);
-        // Nothing is converted on the device, so that nothing is staged there.
-        COP_TRY(status, cop_tensor_load(resident->backend, resident->teacher, i,
-                                        resident->tensors[i], (cop_staging){0}, err));
-        at += tensor_step(resident->teacher, i);
-    }
-
-done:
-    return status;
-}
-
-cop_status cop_resident_create(cop_resident **out, const cop_checkpoint *teacher,
-                               cop_backend *backend, cop_error *err)
-{
-    cop_status status = COP_OK;
-    const cop_arch *arch = cop_checkpoint_arch(teacher);
-    cop_resident *resident = NULL;
+    cop_resident *resident = cop_alloc(1, sizeof *resident);
     void *index_dev = NULL;
 
     *out = NULL;
-    if (!cop_resident_supports(teacher)) {
-        return COP_FAIL(err, COP_ERR_UNSUPPORTED,
-                        "%s: has f64 tensors, which are not kept on a device (allowed: f32, bf16, "
-                        "f16)",
-                        cop_checkpoint_path(teacher));
-    }
-    resident = cop_alloc(1, sizeof *resident);
     if (resident == NULL) {
         return COP_FAIL(err, COP_ERR_NOMEM, "resident teacher: out of memory");
     }
     resident->teacher = teacher;
     resident->backend = backend;
     resident->index_count = index_count(arch);
+    resident->arch = cop_alloc(1, sizeof *resident->arch);
     resident->tensors = cop_alloc((size_t)cop_arch_tensor_count(arch), sizeof *resident->tensors);
     resident->index = cop_alloc((size_t)resident->index_count, sizeof *resident->index);
-    if (resident->tensors == NULL || resident->index == NULL) {
+    if (resident->arch == NULL || resident->tensors == NULL || resident->index == NULL) {
         status = COP_FAIL(err, COP_ERR_NOMEM, "resident teacher: out of memory");
         goto done;
     }
-    COP_TRY(status, cop_backend_alloc(backend, &resident->weights, weights_bytes(teacher),
+    *resident->arch = *arch;
+    *bytes = place_tensors(NULL, NULL, arch, teacher, dtype);
+    COP_TRY(status, cop_backend_alloc(backend, &resident->weights, *bytes,
                                       "teacher: resident weights", err));
     COP_TRY(status, cop_backend_alloc(backend, &index_dev,
                                       (uint64_t)resident->index_count * sizeof(int32_t),
                                       "teacher: resident indices", err));
     resident->index_dev = index_dev;
-    COP_TRY(status, load_tensors(resident, err));
+    (void)place_tensors(resident->tensors, resident->weights, arch, teacher, dtype);
     *out = resident;
     resident = NULL;
 
@@ -157,11 +144,78 @@ done:
     return status;
 }
 
+cop_status cop_resident_create(cop_resident **out, const cop_checkpoint *teacher,
+                               cop_backend *backend, cop_error *err)
+{
+    cop_status status = COP_OK;
+    const cop_arch *arch = cop_checkpoint_arch(teacher);
+    const int64_t count = cop_arch_tensor_count(arch);
+    cop_resident *resident = NULL;
+    uint64_t bytes = 0;
+
+    *out = NULL;
+    if (!cop_resident_supports(teacher)) {
+        return COP_FAIL(err, COP_ERR_UNSUPPORTED,
+                        "%s: has f64 tensors, which are not kept on a device (allowed: f32, bf16, "
+                        "f16)",
+                        cop_checkpoint_path(teacher));
+    }
+    COP_TRY(status, create(&resident, arch, teacher, COP_F32, backend, &bytes, err));
+    assert(resident != NULL); // or the status says why not
+    for (int64_t i = 0; i < count; i++) {
+        // Nothing is converted on the device, so that nothing is staged there.
+        COP_TRY(status,
+                cop_tensor_load(backend, teacher, i, resident->tensors[i], (cop_staging){0}, err));
+    }
+    *out = resident;
+    resident = NULL;
+
+done:
+    cop_resident_destroy(resident);
+    return status;
+}
+
+cop_status cop_resident_create_random(cop_resident **out, const cop_arch *arch, cop_dtype dtype,
+                                      cop_backend *backend, cop_error *err)
+{
+    enum { CHUNK_WORDS = 1 << 20 };
+
+    cop_status status = COP_OK;
+    cop_resident *resident = NULL;
+    uint64_t bytes = 0;
+    uint64_t *chunk = cop_alloc(CHUNK_WORDS, sizeof *chunk);
+
+    *out = NULL;
+    if (chunk == NULL) {
+        return COP_FAIL(err, COP_ERR_NOMEM, "resident teacher: out of memory");
+    }
+    for (int64_t i = 0; i < CHUNK_WORDS; i++) {
+        // Exponents without the upper bits: finite numbers as f32 and as bf16.
+        chunk[i] = cop_random_bits(1, (uint64_t)i) & 0xbfffbfffbfffbfffu;
+    }
+    COP_TRY(status, create(&resident, arch, NULL, dtype, backend, &bytes, err));
+    assert(resident != NULL); // or the status says why not
+    for (uint64_t at = 0; at < bytes; at += CHUNK_WORDS * sizeof *chunk) {
+        const uint64_t left = bytes - at;
+        const uint64_t most = CHUNK_WORDS * sizeof *chunk;
+        COP_TRY(status, cop_backend_to_device(backend, NULL, (char *)resident->weights + at, chunk,
+                                              left < most ? left : most, err));
+    }
+    *out = resident;
+    resident = NULL;
+
+done:
+    cop_resident_destroy(resident);
+    cop_free(chunk);
+    return status;
+}
+
 void cop_resident_destroy(cop_resident *resident)
 {
     if (resident != NULL) {
         cop_backend_free(resident->backend, resident->weights);
         cop_backend_free(resident->backend, resident->index_dev);
+        cop_free(resident->arch);
         cop_free(resident->tensors);
         cop_free(resident->index);
         cop_free(resident);
@@ -208,7 +262,7 @@ static cop_status list_layer(cutting *cut, int64_t layer, cop_error *err)
 {
     cop_status status = COP_OK;
     const cop_selection *selection = cut->selection;
-    const cop_arch *from = cop_checkpoint_arch(cut->resident->teacher);
+    const cop_arch *from = cut->resident->arch;
     const cop_layer_arch *to = &cop_selection_arch(selection)->layer[layer];
     const int64_t source = cop_selection_layer(selection, layer);
     const int64_t width = from->head_dim;
@@ -232,7 +286,7 @@ done:
 
 static cop_status check_networks(const cutting *cut, const cop_network *network, cop_error *err)
 {
-    const cop_arch *from = cop_checkpoint_arch(cut->resident->teacher);
+    const cop_arch *from = cut->resident->arch;
     const cop_arch *to = cop_selection_arch(cut->selection);
     const cop_arch *has = cop_network_arch(network);
     const int64_t count = cop_arch_tensor_count(to);
@@ -276,13 +330,18 @@ static cop_status cut_tensor(const cutting *cut, int64_t index, cop_network *net
     const cop_resident *resident = cut->resident;
     const cop_tensor_spec to = cop_arch_tensor(cop_selection_arch(cut->selection), index);
     const int64_t layer = to.layer < 0 ? -1 : cop_selection_layer(cut->selection, to.layer);
-    const int64_t source = cop_arch_find(cop_checkpoint_arch(resident->teacher), to.role, layer);
+    const int64_t source = cop_arch_find(resident->arch, to.role, layer);
     const kept one = {.count = 1, .offset = -1};
 
     if (source < 0) {
         return COP_FAIL(err, COP_ERR_SHAPE, "resident teacher: has no tensor for %s", to.name);
     }
     if (cop_slice_is_carried(cut->selection, &to)) {
+        if (resident->teacher == NULL) {
+            return COP_FAIL(err, COP_ERR_UNSUPPORTED,
+                            "resident teacher: %s is carried over (allowed: with a checkpoint)",
+                            to.name);
+        }
         const cop_tensor_sink sink = cop_network_sink(network);
         return cop_slice_tensor(cut->selection, resident->teacher, index, sink, err);
     }
@@ -306,7 +365,7 @@ cop_status cop_resident_cut(cop_resident *resident, const cop_selection *selecti
                             cop_network *network, cop_error *err)
 {
     cop_status status = COP_OK;
-    const cop_arch *from = cop_checkpoint_arch(resident->teacher);
+    const cop_arch *from = resident->arch;
     const cop_arch *to = cop_selection_arch(selection);
     const int64_t tensors = cop_arch_tensor_count(to);
     cutting *cut = cop_alloc(1, sizeof *cut);

@@ -28,6 +28,11 @@ void cop_resident_plan(cop_plan *plan, const cop_checkpoint *teacher);
 // COP_ERR_NOMEM when the device is full, COP_ERR_IO from the files.
 COP_MUST_CHECK cop_status cop_resident_create(cop_resident **out, const cop_checkpoint *teacher,
                                               cop_backend *backend, cop_error *err);
+// For benchmarks only: a teacher of random bits without a checkpoint, at any size. It takes no part in
+// carry-over: a cut whose heads are carried is COP_ERR_UNSUPPORTED. `dtype`: f32 or bf16.
+COP_MUST_CHECK cop_status cop_resident_create_random(cop_resident **out, const cop_arch *arch,
+                                                     cop_dtype dtype, cop_backend *backend,
+                                                     cop_error *err);
 void cop_resident_destroy(cop_resident *resident);
 
 // Fills a network of the selection's architecture, on the same backend: the same bits as cop_slice()
