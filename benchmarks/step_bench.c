@@ -281,7 +281,7 @@ static cop_status setup(bench *b, const bench_case *at, const settings *with, co
 
     b->tokens = with->batch * with->sequence;
     COP_TRY(status, cop_network_create(&b->network, &arch, &options, b->backend, err));
-    COP_TRY(status, cop_network_init(b->network, 1, err));
+    COP_TRY(status, cop_network_init_fast(b->network, 1, err));
     COP_TRY(status, cop_optimizer_create(&b->optimizer, b->network, &optimizer, err));
     COP_TRY(status, allocate(b, at, dtype, err));
     for (int64_t i = 0; i < b->tokens; i++) {
