@@ -140,6 +140,9 @@ static cop_status plan_teacher(cop_plan *out, const planner *p, cop_error *err)
     cop_plan_init(out);
     *score = *out;
     COP_TRY(status, cop_teacher_plan(out, p->teacher, &teacher, true, p->backend, err));
+    // Of held-out text, while those of the training text are computed.
+    cop_plan_add(out, "teacher: states of a batch",
+                 cop_teacher_states_bytes(p->teacher, &teacher, true));
     COP_TRY(status, cop_network_plan(score, "teacher", p->teacher, &network, p->backend, err));
     COP_TRY(status, cop_importance_plan(score, p->teacher, &settings, p->backend, err));
     if (cop_plan_total(score) > cop_plan_total(out)) {
