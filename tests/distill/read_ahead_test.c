@@ -198,7 +198,7 @@ static void the_next_window_is_there_before_it_is_asked_for(void **state)
     assert_int_equal(cop_read_ahead_next(reader, 0), 3);
     assert_int_equal(cop_read_ahead_next(reader, 18), 0); // the last window, a part
     for (int i = 0; i < 20; i++) {
-        const int64_t first = i % 7 * WINDOW;
+        const int64_t first = (int64_t)(i % 7) * WINDOW;
         void *data = NULL;
         must(cop_read_ahead_take(reader, first, &data, &err), &err);
         expect_window(data, first);
@@ -224,7 +224,7 @@ static void a_file_that_is_gone_or_cut_is_named_by_the_call_that_needs_it(void *
         cop_backend *backend = make_backend(discrete == 1);
         write_files();
         must(cop_file_remove_tree("rows-c", &err), &err);
-        assert_int_equal(truncate("rows-b", 3 * ROW), 0); // rows 4 … 6
+        assert_int_equal(truncate("rows-b", (off_t)3 * ROW), 0); // rows 4 … 6
         must(cop_state_stream_create(&stream, &options, backend, "states", &err), &err);
         must(cop_state_stream_window(stream, 0, &data, &err), &err);
         must(cop_state_stream_window(stream, 3, &data, &err), &err);
