@@ -2,7 +2,10 @@
 // thread (distill/read_ahead.h), and on a device with its own memory uploaded on a stream of their own
 // while the step before them runs, so that a step waits neither for the disk nor for the bus.
 //
-// Memory: two windows on the device; with a device of its own memory as many on the host.
+// Memory: where the device's is the host's, two windows. Else three on the device (in use, in use by
+// the step before, which may still run, and on its way) and two on the host. An upload is ordered
+// behind the step before the last, so that a backend that has to wait before it can copy the host's
+// pages waits while the last one still keeps the device busy.
 
 #ifndef COP_DISTILL_STATE_STREAM_H
 #define COP_DISTILL_STATE_STREAM_H
@@ -12,7 +15,10 @@
 
 typedef struct cop_state_stream cop_state_stream;
 
-enum { COP_STATE_STREAM_WINDOWS = COP_READ_AHEAD_SLOTS }; // on the device
+enum { COP_STATE_STREAM_WINDOWS = 3 };
+
+// Windows on this device: 2 or 3.
+int cop_state_stream_windows(cop_backend *backend);
 
 // The backend is borrowed; `name` is that of the device memory. The ranges' paths are borrowed.
 COP_MUST_CHECK cop_status cop_state_stream_create(cop_state_stream **out,

@@ -23,15 +23,15 @@ typedef struct cop_teacher_options {
 } cop_teacher_options;
 
 // Adds what a teacher needs to a plan: its head, the states of one source, and when `with_network` the
-// whole network. Without it states come from a cache, which takes twice the memory: one window is in
-// use while the next one is read.
+// whole network. Without it states come from a cache, which takes the memory of two or three windows:
+// one is in use while the next one is read (distill/state_stream.h).
 COP_MUST_CHECK cop_status cop_teacher_plan(cop_plan *plan, const cop_arch *arch,
                                            const cop_teacher_options *options, bool with_network,
                                            cop_backend *backend, cop_error *err);
 
 // Device memory of one further source of states: `is_cached` as above.
 uint64_t cop_teacher_states_bytes(const cop_arch *arch, const cop_teacher_options *options,
-                                  bool is_cached);
+                                  bool is_cached, cop_backend *backend);
 
 // Loads the head only; the network is loaded on the first need and can be dropped again.
 // checkpoint and backend are borrowed.

@@ -37,12 +37,12 @@ static cop_status check_options(const cop_arch *arch, const cop_teacher_options 
 }
 
 uint64_t cop_teacher_states_bytes(const cop_arch *arch, const cop_teacher_options *options,
-                                  bool is_cached)
+                                  bool is_cached, cop_backend *backend)
 {
     const uint64_t element = cop_dtype_bytes(cop_precision_dtype(options->precision));
     const uint64_t window =
         (uint64_t)options->batch * (uint64_t)options->sequence * (uint64_t)arch->hidden * element;
-    return window * (is_cached ? COP_STATE_STREAM_WINDOWS : 1);
+    return window * (is_cached ? (uint64_t)cop_state_stream_windows(backend) : 1);
 }
 
 cop_status cop_teacher_plan(cop_plan *plan, const cop_arch *arch,
@@ -58,7 +58,7 @@ cop_status cop_teacher_plan(cop_plan *plan, const cop_arch *arch,
     cop_plan_add(plan, "teacher: LM head", (uint64_t)arch->vocab * width);
     cop_plan_add(plan, "teacher: loading", cop_staging_bytes(arch));
     cop_plan_add(plan, "teacher: states of a batch",
-                 cop_teacher_states_bytes(arch, options, !with_network));
+                 cop_teacher_states_bytes(arch, options, !with_network, backend));
     if (with_network) {
         COP_TRY(status, cop_network_plan(plan, "teacher", arch, &network, backend, err));
     }
