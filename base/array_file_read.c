@@ -306,23 +306,6 @@ done:
     return status;
 }
 
-// Whether the elements lie in one run of the file, as they are in memory.
-static bool is_raw(const dataset *d)
-{
-    const hid_t layout = H5Dget_create_plist(d->set);
-    const hid_t type = H5Dget_type(d->set);
-    const bool is = layout >= 0 && type >= 0 && H5Pget_layout(layout) == H5D_CONTIGUOUS &&
-                    H5Pget_external_count(layout) == 0 &&
-                    H5Tequal(type, cop_array_memory_type(d->dtype)) > 0;
-    if (type >= 0) {
-        (void)H5Tclose(type);
-    }
-    if (layout >= 0) {
-        (void)H5Pclose(layout);
-    }
-    return is;
-}
-
 cop_status cop_array_reader_locate(const cop_array_reader *reader, const char *name,
                                    cop_dtype dtype, uint64_t *offset, cop_error *err)
 {
@@ -331,11 +314,12 @@ cop_status cop_array_reader_locate(const cop_array_reader *reader, const char *n
     if (status != COP_OK) {
         return status;
     }
-    const haddr_t at = is_raw(&d) ? H5Dget_offset(d.set) : HADDR_UNDEF;
+    const hid_t type = H5Dget_type(d.set);
+    const haddr_t at = H5Dget_offset(d.set); // undefined unless contiguous and in this file
     if (d.dtype != dtype) {
         status = COP_FAIL(err, COP_ERR_FORMAT, "%s: %s holds %s (allowed: %s)", reader->path, name,
                           cop_dtype_name(d.dtype), cop_dtype_name(dtype));
-    } else if (at == HADDR_UNDEF) {
+    } else if (at == HADDR_UNDEF || H5Tequal(type, cop_array_memory_type(dtype)) <= 0) {
         status = COP_FAIL(err, COP_ERR_UNSUPPORTED,
                           "%s: %s is not stored as it is in memory (allowed: a contiguous array, "
                           "unfiltered, little-endian)",
@@ -343,6 +327,7 @@ cop_status cop_array_reader_locate(const cop_array_reader *reader, const char *n
     } else {
         *offset = (uint64_t)at;
     }
+    (void)H5Tclose(type);
     close_dataset(&d);
     return status;
 }
