@@ -58,6 +58,13 @@ COP_MUST_CHECK cop_status cop_array_reader_get_rows(const cop_array_reader *read
                                                     const char *name, cop_dtype dtype,
                                                     int64_t first_row, int64_t rows, void *data,
                                                     cop_error *err);
+// Byte of the file at which the elements of a dataset begin, one after the other as they are in memory:
+// for reading them with pread(), by threads that must not call HDF5. COP_ERR_UNSUPPORTED when they are
+// stored otherwise (in chunks, filtered, in another byte order), COP_ERR_FORMAT when they are not
+// `dtype`.
+COP_MUST_CHECK cop_status cop_array_reader_locate(const cop_array_reader *reader, const char *name,
+                                                  cop_dtype dtype, uint64_t *offset,
+                                                  cop_error *err);
 // Attributes. The text is owned by the caller (cop_free).
 COP_MUST_CHECK cop_status cop_array_reader_text(const cop_array_reader *reader, const char *object,
                                                 const char *key, char **out, cop_error *err);

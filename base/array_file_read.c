@@ -306,6 +306,32 @@ done:
     return status;
 }
 
+cop_status cop_array_reader_locate(const cop_array_reader *reader, const char *name,
+                                   cop_dtype dtype, uint64_t *offset, cop_error *err)
+{
+    dataset d;
+    cop_status status = open_dataset(&d, reader, name, err);
+    if (status != COP_OK) {
+        return status;
+    }
+    const hid_t type = H5Dget_type(d.set);
+    const haddr_t at = H5Dget_offset(d.set); // undefined unless contiguous and in this file
+    if (d.dtype != dtype) {
+        status = COP_FAIL(err, COP_ERR_FORMAT, "%s: %s holds %s (allowed: %s)", reader->path, name,
+                          cop_dtype_name(d.dtype), cop_dtype_name(dtype));
+    } else if (at == HADDR_UNDEF || H5Tequal(type, cop_array_memory_type(dtype)) <= 0) {
+        status = COP_FAIL(err, COP_ERR_UNSUPPORTED,
+                          "%s: %s is not stored as it is in memory (allowed: a contiguous array, "
+                          "unfiltered, little-endian)",
+                          reader->path, name);
+    } else {
+        *offset = (uint64_t)at;
+    }
+    (void)H5Tclose(type);
+    close_dataset(&d);
+    return status;
+}
+
 cop_status cop_array_reader_get_rows(const cop_array_reader *reader, const char *name,
                                      cop_dtype dtype, int64_t first_row, int64_t rows, void *data,
                                      cop_error *err)

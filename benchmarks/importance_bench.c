@@ -187,7 +187,7 @@ static cop_status run_case(cop_backend *backend, const bench_case *at, const set
 
     COP_TRY(status, make_text(&tokens, &arch, with->samples * with->sequence + 1, path, err));
     COP_TRY(status, cop_network_create(&network, &arch, &options, backend, err));
-    COP_TRY(status, cop_network_init(network, 1, err));
+    COP_TRY(status, cop_network_init_fast(network, 1, err));
     for (int64_t repeat = 0; repeat < with->repeats; repeat++) {
         for (int which = 0; which < MODES; which++) {
             double now = 0.0;

@@ -214,7 +214,9 @@ static cop_status plan_training(const cop_training *run, cop_plan *plan, cop_err
         COP_TRY(status,
                 cop_evaluate_plan(plan, &run->arch, &network, teacher_arch, run->backend, err));
         if (teacher_arch != NULL) {
-            cop_plan_add(plan, "teacher: states of a batch", window_bytes(run));
+            cop_plan_add(
+                plan, "teacher: states of a batch",
+                cop_teacher_states_bytes(teacher_arch, &teacher, !runs_teacher(run), run->backend));
         }
     }
     add_data(run, plan);

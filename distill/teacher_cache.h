@@ -33,10 +33,16 @@ typedef struct cop_teacher_options {
     int64_t draws;    // S, of samples of its distributions; 0: none are asked for
 } cop_teacher_options;
 
-// Adds what a teacher needs: its head (and, when `with_network`, the whole network) to a plan.
+// Adds what a teacher needs to a plan: its head, the states of one source, and when `with_network` the
+// whole network. Without it states come from a cache, which takes the memory of two or three windows:
+// one is in use while the next one is read (distill/state_stream.h).
 COP_MUST_CHECK cop_status cop_teacher_plan(cop_plan *plan, const cop_arch *arch,
                                            const cop_teacher_options *options, bool with_network,
                                            cop_backend *backend, cop_error *err);
+
+// Device memory of one further source of states: `is_cached` as above.
+uint64_t cop_teacher_states_bytes(const cop_arch *arch, const cop_teacher_options *options,
+                                  bool is_cached, cop_backend *backend);
 
 // Loads the head only; the network is loaded on the first need and can be dropped again.
 // checkpoint and backend are borrowed.
@@ -59,8 +65,9 @@ COP_MUST_CHECK cop_status cop_teacher_states_online(cop_teacher_states **out,
                                                     cop_teacher_model *teacher,
                                                     cop_sampler *sampler, cop_error *err);
 // Cached: makes sure that files for sequences [0, count) lie in `directory`, computing what is missing (with
-// progress), then reads from them with a few buffers of `batch` sequences. COP_ERR_IO on a full
-// disk, before anything is lost; needs count * T * Ct * bytes of disk, checked at the start.
+// progress), then reads windows of `batch` sequences from them ahead of use (distill/state_stream.h).
+// COP_ERR_IO on a full disk, before anything is lost; needs count * T * Ct * bytes of disk, checked at
+// the start. A file that can no longer be read is COP_ERR_IO of the request that needs it.
 COP_MUST_CHECK cop_status cop_teacher_states_cached(cop_teacher_states **out,
                                                     cop_teacher_model *teacher,
                                                     cop_sampler *sampler, const char *directory,

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "distill/sample_internal.h"
+#include "distill/state_stream.h"
 #include "distill/teacher_internal.h"
 #include "model/tensor_load.h"
 
@@ -36,6 +37,15 @@ static cop_status check_options(const cop_arch *arch, const cop_teacher_options 
     return COP_OK;
 }
 
+uint64_t cop_teacher_states_bytes(const cop_arch *arch, const cop_teacher_options *options,
+                                  bool is_cached, cop_backend *backend)
+{
+    const uint64_t element = cop_dtype_bytes(cop_precision_dtype(options->precision));
+    const uint64_t window =
+        (uint64_t)options->batch * (uint64_t)options->sequence * (uint64_t)arch->hidden * element;
+    return window * (is_cached ? (uint64_t)cop_state_stream_windows(backend) : 1);
+}
+
 cop_status cop_teacher_plan(cop_plan *plan, const cop_arch *arch,
                             const cop_teacher_options *options, bool with_network,
                             cop_backend *backend, cop_error *err)
@@ -49,7 +59,7 @@ cop_status cop_teacher_plan(cop_plan *plan, const cop_arch *arch,
     cop_plan_add(plan, "teacher: LM head", (uint64_t)arch->vocab * width);
     cop_plan_add(plan, "teacher: loading", cop_staging_bytes(arch));
     cop_plan_add(plan, "teacher: states of a batch",
-                 (uint64_t)options->batch * (uint64_t)options->sequence * width);
+                 cop_teacher_states_bytes(arch, options, !with_network, backend));
     if (options->draws > 0) {
         const uint64_t tokens = (uint64_t)options->batch * (uint64_t)options->sequence;
         const uint64_t weight = sizeof(int32_t) + sizeof(float);

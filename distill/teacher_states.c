@@ -1,6 +1,8 @@
+#include <assert.h>
 #include <inttypes.h>
 
 #include "base/alloc.h"
+#include "distill/state_stream.h"
 #include "distill/teacher_internal.h"
 
 struct cop_teacher_states {
@@ -8,13 +10,11 @@ struct cop_teacher_states {
     cop_sampler *sampler;       // borrowed
     bool is_cached;
     cop_cache_files files;    // cached
-    cop_array_reader *reader; // of file `open_file`
-    int64_t open_file;        // -1: none
+    cop_state_stream *stream; // cached: windows read from the files
     int32_t *ids;             // [batch, T] host, online
-    void *host;               // [batch, T * Ct], cached on a device with its own memory; else NULL
-    bool is_host_memory;
+    void *computed;           // [batch, T * Ct] device, online
 
-    void *window;         // [batch, T * Ct] device: sequences [window_first, + batch)
+    void *window;         // [batch, T * Ct] device: sequences [window_first, + batch); borrowed
     int64_t window_first; // -1: empty
     void *assembled;      // [assembled_rows, T * Ct] device, for requests across windows
     int64_t assembled_rows;
@@ -30,30 +30,20 @@ static void *row_of(const cop_teacher_states *states, void *memory, int64_t row)
     return (char *)memory + (uint64_t)row * row_bytes(states);
 }
 
-// Reads `count` sequences from the cache file that holds `first` to `to` on the device.
-static cop_status read_rows(cop_teacher_states *states, int64_t first, int64_t count, void *to,
-                            cop_error *err)
+static cop_status compute_window(cop_teacher_states *states, int64_t first, cop_error *err)
 {
     cop_status status = COP_OK;
-    const int64_t index = cop_cache_files_find(&states->files, first);
-    void *memory = states->is_host_memory ? to : states->host;
+    cop_matrix hidden = {0};
+    cop_convert_args copy = {0};
 
-    if (index != states->open_file) {
-        cop_array_reader_destroy(states->reader);
-        states->reader = NULL;
-        states->open_file = -1;
-        COP_TRY(status, cop_cache_files_read(&states->files, index, &states->reader, err));
-        states->open_file = index;
-    }
-    COP_TRY(status, cop_array_reader_get_rows(states->reader, "states", states->teacher->dtype,
-                                              first - states->files.range[index].first, count,
-                                              memory, err));
-    if (!states->is_host_memory) {
-        COP_TRY(status, cop_backend_to_device(states->teacher->backend, NULL, to, memory,
-                                              (uint64_t)count * row_bytes(states), err));
-        // The host buffer is written again at once.
-        COP_TRY(status, cop_backend_synchronize(states->teacher->backend, NULL, err));
-    }
+    COP_TRY(status, cop_teacher_run_window(states->teacher, states->sampler, first, states->ids,
+                                           &hidden, err));
+    // Copied: others may run the network before this window is used up.
+    copy.x = hidden;
+    copy.y = cop_matrix_dense(states->computed, hidden.dtype, hidden.rows, hidden.cols);
+    COP_TRY(status,
+            states->teacher->backend->ops->convert(states->teacher->backend, NULL, &copy, err));
+    states->window = states->computed;
 
 done:
     return status;
@@ -61,38 +51,13 @@ done:
 
 static cop_status load_window(cop_teacher_states *states, int64_t first, cop_error *err)
 {
-    const int64_t batch = states->teacher->options.batch;
-    cop_status status = COP_OK;
-    cop_matrix hidden = {0};
-
     states->window_first = -1;
-    if (!states->is_cached) {
-        COP_TRY(status, cop_teacher_run_window(states->teacher, states->sampler, first, states->ids,
-                                               &hidden, err));
-        // Copied: others may run the network before this window is used up.
-        const cop_convert_args copy = {
-            .x = hidden,
-            .y = cop_matrix_dense(states->window, hidden.dtype, hidden.rows, hidden.cols),
-        };
-        COP_TRY(status,
-                states->teacher->backend->ops->convert(states->teacher->backend, NULL, &copy, err));
-    } else {
-        for (int64_t row = 0; row < batch;) {
-            const int64_t index = cop_cache_files_find(&states->files, first + row);
-            if (index < 0) { // the last window of a cache may be a part
-                break;
-            }
-            const cop_cache_range *range = &states->files.range[index];
-            const int64_t here = range->first + range->count - (first + row);
-            const int64_t count = here < batch - row ? here : batch - row;
-            COP_TRY(status, read_rows(states, first + row, count,
-                                      row_of(states, states->window, row), err));
-            row += count;
-        }
+    const cop_status status =
+        states->is_cached ? cop_state_stream_window(states->stream, first, &states->window, err)
+                          : compute_window(states, first, err);
+    if (status == COP_OK) {
+        states->window_first = first;
     }
-    states->window_first = first;
-
-done:
     return status;
 }
 
@@ -183,10 +148,8 @@ done:
 static cop_status create(cop_teacher_states **out, cop_teacher_model *teacher, cop_sampler *sampler,
                          cop_error *err)
 {
-    const uint64_t batch = (uint64_t)teacher->options.batch;
     cop_status status = COP_OK;
     cop_teacher_states *states = NULL;
-    cop_device_info info = {0};
 
     *out = NULL;
     if (cop_sampler_sequence(sampler) != teacher->options.sequence) {
@@ -202,12 +165,7 @@ static cop_status create(cop_teacher_states **out, cop_teacher_model *teacher, c
     }
     states->teacher = teacher;
     states->sampler = sampler;
-    states->open_file = -1;
     states->window_first = -1;
-    COP_TRY(status, cop_backend_info(teacher->backend, &info, err));
-    states->is_host_memory = info.is_host_memory;
-    COP_TRY(status, cop_backend_alloc(teacher->backend, &states->window, batch * row_bytes(states),
-                                      "teacher: window of states", err));
     *out = states;
     states = NULL;
 
@@ -225,8 +183,12 @@ cop_status cop_teacher_states_online(cop_teacher_states **out, cop_teacher_model
 
     *out = NULL;
     COP_TRY(status, create(&states, teacher, sampler, err));
+    assert(states != NULL); // or the status says why not
     // Loaded now, so that a teacher that cannot run is known before the first step.
     COP_TRY(status, cop_teacher_model_network(teacher, &network, err));
+    COP_TRY(status, cop_backend_alloc(teacher->backend, &states->computed,
+                                      (uint64_t)teacher->options.batch * row_bytes(states),
+                                      "teacher: states of a batch", err));
     states->ids = cop_alloc((size_t)(teacher->options.batch * teacher->options.sequence),
                             sizeof *states->ids);
     if (states->ids == NULL) {
@@ -241,6 +203,42 @@ done:
     return status;
 }
 
+// Every file of the cache as a range of bytes, for the thread that reads ahead.
+static cop_status open_stream(cop_teacher_states *states, cop_error *err)
+{
+    cop_status status = COP_OK;
+    cop_array_reader *reader = NULL;
+    const int64_t count = states->files.ranges;
+    cop_read_ahead_options options = {
+        .range_count = count,
+        .row_bytes = row_bytes(states),
+        .window = states->teacher->options.batch,
+    };
+    cop_read_range *ranges = cop_alloc((size_t)count + 1, sizeof *ranges);
+
+    if (ranges == NULL) {
+        return COP_FAIL(err, COP_ERR_NOMEM, "teacher states: no memory to list the cache");
+    }
+    for (int64_t i = 0; i < count; i++) {
+        const cop_cache_range *from = &states->files.range[i];
+        ranges[i] =
+            (cop_read_range){.first = from->first, .count = from->count, .path = from->path};
+        COP_TRY(status, cop_cache_files_read(&states->files, i, &reader, err));
+        COP_TRY(status, cop_array_reader_locate(reader, "states", states->teacher->dtype,
+                                                &ranges[i].offset, err));
+        cop_array_reader_destroy(reader);
+        reader = NULL;
+    }
+    options.ranges = ranges;
+    COP_TRY(status, cop_state_stream_create(&states->stream, &options, states->teacher->backend,
+                                            "teacher: states of a batch", err));
+
+done:
+    cop_array_reader_destroy(reader);
+    cop_free(ranges);
+    return status;
+}
+
 cop_status cop_teacher_states_cached(cop_teacher_states **out, cop_teacher_model *teacher,
                                      cop_sampler *sampler, const char *directory, int64_t count,
                                      cop_error *err)
@@ -251,6 +249,7 @@ cop_status cop_teacher_states_cached(cop_teacher_states **out, cop_teacher_model
 
     *out = NULL;
     COP_TRY(status, create(&states, teacher, sampler, err));
+    assert(states != NULL); // or the status says why not
     states->is_cached = true;
     COP_TRY(status, cop_cache_files_open(&states->files, teacher, sampler, directory, err));
     for (int64_t i = 0; i < states->files.ranges;
@@ -260,13 +259,8 @@ cop_status cop_teacher_states_cached(cop_teacher_states **out, cop_teacher_model
         reader = NULL;
     }
     COP_TRY(status, cop_cache_files_fill(&states->files, teacher, sampler, count, err));
-    if (!states->is_host_memory) {
-        states->host = cop_alloc((size_t)teacher->options.batch, row_bytes(states));
-        if (states->host == NULL) {
-            status = COP_FAIL(err, COP_ERR_NOMEM, "teacher states: no memory to read the cache");
-            goto done;
-        }
-    }
+    // Made last: the memory is not there yet while the teacher's network is.
+    COP_TRY(status, open_stream(states, err));
     *out = states;
     states = NULL;
 
@@ -280,11 +274,10 @@ void cop_teacher_states_destroy(cop_teacher_states *states)
     if (states == NULL) {
         return;
     }
-    cop_array_reader_destroy(states->reader);
+    cop_state_stream_destroy(states->stream);
     cop_cache_files_release(&states->files);
-    cop_backend_free(states->teacher->backend, states->window);
+    cop_backend_free(states->teacher->backend, states->computed);
     cop_backend_free(states->teacher->backend, states->assembled);
-    cop_free(states->host);
     cop_free(states->ids);
     cop_free(states);
 }

@@ -363,15 +363,14 @@ cop_status cop_checkpoint_locate(const cop_checkpoint *checkpoint, int64_t index
 {
     cop_status status = COP_OK;
     open_shard *open = checkpoint->open;
-    cop_safetensors_entry entry = {0};
-    const shard *from = NULL;
 
     if (index < 0 || index >= checkpoint->tensor_count) {
         return COP_FAIL(err, COP_ERR_SHAPE, "%s: tensor %" PRId64 " (allowed: 0..%" PRId64 ")",
                         checkpoint->path, index, checkpoint->tensor_count - 1);
     }
     const place at = checkpoint->places[index];
-    from = &checkpoint->shards[at.shard];
+    const shard *from = &checkpoint->shards[at.shard];
+    const cop_safetensors_entry entry = entry_of(checkpoint, index);
     if (open->shard != at.shard) {
         int file = -1;
         COP_TRY(status, cop_safetensors_reopen(from->file, &file, from->path, err));
@@ -380,7 +379,6 @@ cop_status cop_checkpoint_locate(const cop_checkpoint *checkpoint, int64_t index
         }
         *open = (open_shard){.shard = at.shard, .file = file};
     }
-    entry = entry_of(checkpoint, index);
     *out = (cop_tensor_location){.file = open->file,
                                  .path = from->path,
                                  .offset = cop_safetensors_offset(from->file, at.entry),

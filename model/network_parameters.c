@@ -7,7 +7,7 @@
 #include "model/network_internal.h"
 
 // Elements converted at a time between the host's and the device's element type.
-enum { CHUNK_ELEMENTS = 1 << 16 };
+enum { CHUNK_ELEMENTS = 1 << 16, SAVE_ELEMENTS = 1 << 22 };
 
 static void *at_element(void *base, int64_t offset, cop_dtype dtype)
 {
@@ -388,28 +388,46 @@ done:
     return status;
 }
 
-cop_status cop_network_save(cop_network *network, cop_tensor_sink sink, cop_error *err)
+// In pieces of rows where the sink takes them, so that the host never holds a tensor of any size.
+static cop_status save_tensor(cop_network *network, int64_t index, const cop_tensor_sink *sink,
+                              cop_error *err)
 {
     cop_status status = COP_OK;
-    const int64_t count = cop_arch_tensor_count(&network->arch);
-    float *values = NULL;
-    int64_t largest = 0;
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t elements = network->places[i].rows * network->places[i].cols;
-        largest = elements > largest ? elements : largest;
-    }
-    values = cop_alloc((size_t)largest, sizeof *values);
+    const cop_tensor_spec spec = cop_arch_tensor(&network->arch, index);
+    const int64_t offset = network->places[index].offset;
+    const int64_t piece = SAVE_ELEMENTS / spec.shape[1] + 1;
+    const int64_t step = sink->put_rows == NULL || piece > spec.shape[0] ? spec.shape[0] : piece;
+    float *values = cop_alloc((size_t)(step * spec.shape[1]), sizeof *values);
     if (values == NULL) {
-        status = COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to save tensors");
-        goto done;
+        return COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to save tensors");
     }
-    for (int64_t i = 0; i < count; i++) {
-        COP_TRY(status, cop_network_read(network, i, COP_F32, values, err));
-        COP_TRY(status, sink.put(sink.context, i, COP_F32, values, err));
+    for (int64_t row = 0; row < spec.shape[0]; row += step) {
+        const int64_t left = spec.shape[0] - row;
+        const int64_t rows = left < step ? left : step;
+        const cop_place part = {
+            .offset = offset + row * spec.shape[1], .rows = 1, .cols = rows * spec.shape[1]};
+        COP_TRY(status,
+                get_elements(network, cop_network_primary(network, part), COP_F32, values, err));
+        COP_TRY(status,
+                step == spec.shape[0]
+                    ? sink->put(sink->context, index, COP_F32, values, err)
+                    : sink->put_rows(sink->context, index, COP_F32, row, rows, values, err));
     }
 
 done:
     cop_free(values);
+    return status;
+}
+
+cop_status cop_network_save(cop_network *network, cop_tensor_sink sink, cop_error *err)
+{
+    cop_status status = COP_OK;
+    const int64_t count = cop_arch_tensor_count(&network->arch);
+    for (int64_t i = 0; i < count; i++) {
+        COP_TRY(status, save_tensor(network, i, &sink, err));
+    }
+
+done:
     return status;
 }
 

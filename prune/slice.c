@@ -197,6 +197,12 @@ static bool has_partners(const cop_selection *selection, int64_t layer)
     return false;
 }
 
+bool cop_slice_is_carried(const cop_selection *selection, const cop_tensor_spec *to)
+{
+    return (to->role == COP_ROLE_Q || to->role == COP_ROLE_Q_BIAS) &&
+           has_partners(selection, to->layer);
+}
+
 // Rows that lie side by side in the file and stay whole need no copy of ours: NULL otherwise, and where
 // the file holds them at an address that others cannot read elements from.
 static const void *as_stored(const cut *into, const tensor *of, int64_t first, int64_t rows)
@@ -239,8 +245,7 @@ static cop_status find_tensor(tensor *out, const cut *into, int64_t index, cop_e
     }
     out->from = cop_arch_tensor(from_arch, out->from_index);
     out->source = cop_checkpoint_view(into->teacher, out->from_index, &out->source_dtype);
-    out->is_carried = (out->to.role == COP_ROLE_Q || out->to.role == COP_ROLE_Q_BIAS) &&
-                      has_partners(into->selection, out->to.layer);
+    out->is_carried = cop_slice_is_carried(into->selection, &out->to);
     out->dtype = out->is_carried ? COP_F32 : out->source_dtype;
     return COP_OK;
 }
@@ -270,8 +275,7 @@ done:
     return status;
 }
 
-static cop_status slice_tensor(cut *into, int64_t index, const cop_tensor_sink *sink,
-                               cop_error *err)
+static cop_status cut_tensor(cut *into, int64_t index, const cop_tensor_sink *sink, cop_error *err)
 {
     cop_status status = COP_OK;
     tensor of = {0};
@@ -296,6 +300,22 @@ done:
     return status;
 }
 
+static void release(cut *into)
+{
+    cop_free(into->data);
+    cop_free(into->rows.positions);
+    cop_free(into->cols.positions);
+}
+
+cop_status cop_slice_tensor(const cop_selection *selection, const cop_checkpoint *teacher,
+                            int64_t index, cop_tensor_sink sink, cop_error *err)
+{
+    cut into = {.selection = selection, .teacher = teacher};
+    const cop_status status = cut_tensor(&into, index, &sink, err);
+    release(&into);
+    return status;
+}
+
 cop_status cop_slice(const cop_selection *selection, const cop_checkpoint *teacher,
                      cop_tensor_sink sink, cop_error *err)
 {
@@ -304,12 +324,10 @@ cop_status cop_slice(const cop_selection *selection, const cop_checkpoint *teach
     const int64_t tensors = cop_arch_tensor_count(cop_selection_arch(selection));
 
     for (int64_t index = 0; index < tensors; index++) {
-        COP_TRY(status, slice_tensor(&into, index, &sink, err));
+        COP_TRY(status, cut_tensor(&into, index, &sink, err));
     }
 
 done:
-    cop_free(into.data);
-    cop_free(into.rows.positions);
-    cop_free(into.cols.positions);
+    release(&into);
     return status;
 }

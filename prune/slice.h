@@ -12,4 +12,12 @@
 COP_MUST_CHECK cop_status cop_slice(const cop_selection *selection, const cop_checkpoint *teacher,
                                     cop_tensor_sink sink, cop_error *err);
 
+// One tensor of them, by its canonical index in the target.
+COP_MUST_CHECK cop_status cop_slice_tensor(const cop_selection *selection,
+                                           const cop_checkpoint *teacher, int64_t index,
+                                           cop_tensor_sink sink, cop_error *err);
+
+// Whether carry-over changes values of this tensor of the target.
+bool cop_slice_is_carried(const cop_selection *selection, const cop_tensor_spec *to);
+
 #endif

@@ -135,6 +135,9 @@ static cop_status plan_probe(cop_plan *out, const planner *p, const cop_arch *ar
     }
     cop_plan_init(out);
     COP_TRY(status, cop_teacher_plan(out, p->teacher, &teacher, p->is_online, p->backend, err));
+    // Of held-out text, beside those of the training text.
+    cop_plan_add(out, "teacher: states of a batch",
+                 cop_teacher_states_bytes(p->teacher, &teacher, true, p->backend));
     COP_TRY(status, cop_network_plan(out, "student", arch, &network, p->backend, err));
     *evaluation = *out;
     COP_TRY(status, cop_evaluate_plan(evaluation, arch, &network, p->teacher, p->backend, err));
@@ -166,6 +169,9 @@ static cop_status plan_teacher(cop_plan *out, const planner *p, cop_error *err)
     cop_plan_init(out);
     *score = *out;
     COP_TRY(status, cop_teacher_plan(out, p->teacher, &teacher, true, p->backend, err));
+    // Of held-out text, while those of the training text are computed.
+    cop_plan_add(out, "teacher: states of a batch",
+                 cop_teacher_states_bytes(p->teacher, &teacher, true, p->backend));
     COP_TRY(status, cop_network_plan(score, "teacher", p->teacher, &network, p->backend, err));
     COP_TRY(status, cop_importance_plan(score, p->teacher, &settings, p->backend, err));
     if (cop_plan_total(score) > cop_plan_total(out)) {

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "distill/teacher_cache.h"
+#include "prune/resident.h"
 #include "search/footprint.h"
 #include "search/search.h"
 
@@ -22,6 +23,8 @@ typedef struct cop_run {
     cop_sampler *held_sampler;
     int64_t held_count;
     cop_importance *importance; // NULL with random order
+    bool is_resident;           // the teacher's weights fit on the device beside all else
+    cop_resident *resident;     // NULL: candidates are cut from the checkpoint
     cop_teacher_model *teacher_model;
     cop_teacher_states *train_states;   // for the rung at hand; NULL with cross-entropy alone
     cop_teacher_samples *train_samples; // instead of train_states
@@ -85,6 +88,16 @@ bool cop_run_should_stop(const cop_run *run);
 // Trains `network` from its saved state, or from the pruned teacher, to the end of a rung.
 COP_MUST_CHECK cop_status cop_run_train(cop_run *run, const cop_candidate *candidate, int rung,
                                         cop_network *network, double *seconds, cop_error *err);
+
+// --- run_resident.c -------------------------------------------------------------------------------
+
+// Memory for the study, on the device or the host: free, or in this process's hands already.
+COP_MUST_CHECK cop_status cop_run_memory_available(const cop_run *run, uint64_t *out,
+                                                   cop_error *err);
+// Decides whether the teacher's weights stay on the device, and adds them to the footprint's plans.
+COP_MUST_CHECK cop_status cop_run_plan_resident(cop_run *run, cop_error *err);
+// Reads them, if so decided. Without them a study runs too.
+COP_MUST_CHECK cop_status cop_run_open_resident(cop_run *run, cop_error *err);
 // Fills a network with the candidate's share of the teacher.
 COP_MUST_CHECK cop_status cop_run_prune(cop_run *run, cop_network *network, cop_error *err);
 

@@ -168,15 +168,11 @@ done:
 static cop_status check_memory(const cop_run *run, cop_error *err)
 {
     const cop_footprint *f = &run->footprint;
-    uint64_t available = cop_system_memory_free_bytes() + cop_system_resident_bytes();
-    cop_device_info info = {0};
+    uint64_t available = 0;
     char what[96];
     cop_status status = COP_OK;
 
-    COP_TRY(status, cop_backend_info(run->backend, &info, err));
-    if (!info.is_host_memory) {
-        available = info.memory_free_bytes;
-    }
+    COP_TRY(status, cop_run_memory_available(run, &available, err));
     COP_TRY(status, cop_plan_check(&f->teacher, "the teacher", available, err));
     (void)snprintf(what, sizeof what, "the probe of %s", run->candidates[f->largest].id);
     COP_TRY(status, cop_plan_check(&f->probe, what, available, err));
@@ -291,6 +287,7 @@ static cop_status plan_sizes(cop_run *run, cop_error *err)
                  run->count, run->report.size, cop_precision_name(precision),
                  run->footprint.micro_batch, run->study->probe_sequence);
     note_limits(run);
+    COP_TRY(status, cop_run_plan_resident(run, err));
     COP_TRY(status, note_plan(run, err));
     COP_TRY(status, check_memory(run, err));
     COP_TRY(status, cop_store_set(run->store, "precision", cop_precision_name(precision), err));
@@ -447,6 +444,7 @@ cop_status cop_run_open(cop_run *run, cop_error *err)
     COP_TRY(status, open_importance(run, &importance, err));
     COP_TRY(status, hash_inputs(run, importance, err));
     COP_TRY(status, open_teacher(run, err));
+    COP_TRY(status, cop_run_open_resident(run, err));
     COP_TRY(status, record_space(run, err));
 
 done:
@@ -460,6 +458,7 @@ void cop_run_close(cop_run *run)
     cop_teacher_samples_destroy(run->train_samples);
     cop_teacher_states_destroy(run->held_states);
     cop_teacher_model_destroy(run->teacher_model);
+    cop_resident_destroy(run->resident);
     cop_importance_destroy(run->importance);
     cop_sampler_destroy(run->train_sampler);
     cop_sampler_destroy(run->held_sampler);

@@ -9,7 +9,6 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "prune/slice.h"
 #include "search/run_internal.h"
 
 enum { CURVE_POINTS = 40 }; // of a rung
@@ -34,21 +33,6 @@ typedef struct probe {
     bool wants_save;
     bool is_stopping;
 } probe;
-
-cop_status cop_run_prune(cop_run *run, cop_network *network, cop_error *err)
-{
-    cop_status status = COP_OK;
-    cop_selection *selection = NULL;
-
-    COP_TRY(status, cop_selection_create(&selection, cop_checkpoint_arch(run->teacher),
-                                         cop_network_arch(network), run->importance,
-                                         &run->study->select, err));
-    COP_TRY(status, cop_slice(selection, run->teacher, cop_network_sink(network), err));
-
-done:
-    cop_selection_destroy(selection);
-    return status;
-}
 
 // --- What is saved beside the trainer's state ----------------------------------------------------
 

@@ -71,6 +71,14 @@ void COP_FAST(gather)(const cop_gather_args *args)
             copy_piece(y, r, x, row, c, n);
             continue;
         }
+        if (x.dtype == COP_BF16 && y.dtype == COP_BF16) { // no detour through f32
+            const uint16_t *from = (const uint16_t *)x.data + row * x.stride;
+            uint16_t *to = (uint16_t *)y.data + r * y.stride + c;
+            for (int64_t i = 0; i < n; i++) {
+                to[i] = from[args->col_index[c + i]];
+            }
+            continue;
+        }
         for (int64_t i = 0; i < n; i++) {
             const int64_t at = row * x.stride + args->col_index[c + i];
             buffer[i] = x.dtype == COP_F32 ? ((const float *)x.data)[at]

@@ -240,6 +240,72 @@ static void an_empty_array_is_an_array(void **state)
     cop_array_reader_destroy(reader);
 }
 
+// A contiguous array is one run of bytes of the file; anything else is refused.
+static void raw_elements_can_be_located(void **state)
+{
+    (void)state;
+    static const uint16_t narrow[2][3] = {{1, 2, 3}, {4, 5, 6}};
+    cop_array_reader *reader = NULL;
+    cop_error err = {0};
+    uint64_t offset = 0;
+    float found[2][3];
+    uint16_t found_narrow[2][3];
+    cop_array_writer *writer = create("raw.h5");
+    assert_int_equal(cop_array_writer_put(writer, "reals", COP_F32, 2, matrix, reals, &err),
+                     COP_OK);
+    assert_int_equal(cop_array_writer_put(writer, "narrow", COP_BF16, 2, matrix, narrow, &err),
+                     COP_OK);
+    assert_int_equal(cop_array_writer_commit(writer, &err), COP_OK);
+    cop_array_writer_destroy(writer);
+
+    FILE *file = fopen("raw.h5", "rb");
+    assert_non_null(file);
+    assert_int_equal(cop_array_reader_open(&reader, "raw.h5", &err), COP_OK);
+    assert_int_equal(cop_array_reader_locate(reader, "reals", COP_F32, &offset, &err), COP_OK);
+    assert_int_equal(fseek(file, (long)offset, SEEK_SET), 0);
+    assert_int_equal(fread(found, sizeof found, 1, file), 1);
+    assert_memory_equal(found, reals, sizeof found);
+    assert_int_equal(cop_array_reader_locate(reader, "narrow", COP_BF16, &offset, &err), COP_OK);
+    assert_int_equal(fseek(file, (long)offset, SEEK_SET), 0);
+    assert_int_equal(fread(found_narrow, sizeof found_narrow, 1, file), 1);
+    assert_memory_equal(found_narrow, narrow, sizeof found_narrow);
+    (void)fclose(file);
+
+    assert_int_equal(cop_array_reader_locate(reader, "reals", COP_BF16, &offset, &err),
+                     COP_ERR_FORMAT);
+    assert_string_equal(err.message, "raw.h5: reals holds f32 (allowed: bf16)");
+    assert_int_equal(cop_array_reader_locate(reader, "none", COP_F32, &offset, &err),
+                     COP_ERR_FORMAT);
+    cop_array_reader_destroy(reader);
+
+    // In chunks, and in the other byte order.
+    const hsize_t sizes[2] = {2, 3};
+    const hid_t out = H5Fcreate("chunked.h5", H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    const hid_t space = H5Screate_simple(2, sizes, NULL);
+    const hid_t chunks = H5Pcreate(H5P_DATASET_CREATE);
+    assert_true(H5Pset_chunk(chunks, 2, sizes) >= 0);
+    const hid_t first =
+        H5Dcreate2(out, "chunked", H5T_IEEE_F32LE, space, H5P_DEFAULT, chunks, H5P_DEFAULT);
+    const hid_t second =
+        H5Dcreate2(out, "swapped", H5T_IEEE_F32BE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    assert_true(H5Dwrite(first, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, reals) >= 0);
+    assert_true(H5Dwrite(second, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, reals) >= 0);
+    (void)H5Dclose(second);
+    (void)H5Dclose(first);
+    (void)H5Pclose(chunks);
+    (void)H5Sclose(space);
+    (void)H5Fclose(out);
+    assert_int_equal(cop_array_reader_open(&reader, "chunked.h5", &err), COP_OK);
+    assert_int_equal(cop_array_reader_locate(reader, "chunked", COP_F32, &offset, &err),
+                     COP_ERR_UNSUPPORTED);
+    assert_string_equal(err.message,
+                        "chunked.h5: chunked is not stored as it is in memory (allowed: a "
+                        "contiguous array, unfiltered, little-endian)");
+    assert_int_equal(cop_array_reader_locate(reader, "swapped", COP_F32, &offset, &err),
+                     COP_ERR_UNSUPPORTED);
+    cop_array_reader_destroy(reader);
+}
+
 static void an_unfinished_file_is_absent(void **state)
 {
     (void)state;
@@ -397,6 +463,7 @@ int main(void)
         cmocka_unit_test(a_wrong_request_is_explained),
         cmocka_unit_test(a_wrong_write_is_explained),
         cmocka_unit_test(an_empty_array_is_an_array),
+        cmocka_unit_test(raw_elements_can_be_located),
         cmocka_unit_test(an_unfinished_file_is_absent),
         cmocka_unit_test(a_full_disk_loses_nothing),
         cmocka_unit_test(a_foreign_file_is_refused),

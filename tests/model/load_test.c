@@ -255,6 +255,39 @@ static void fast_weights_have_the_deviation_of_slow_ones(void **state)
     cop_backend_destroy(backend);
 }
 
+// A tensor above the size of a piece, saved and loaded: the same bits, and pieces really are used.
+static int pieces;
+
+static cop_tensor_sink counted;
+
+static cop_status count_rows(void *context, int64_t index, cop_dtype dtype, int64_t first_row,
+                             int64_t rows, const void *data, cop_error *err)
+{
+    pieces++;
+    return counted.put_rows(context, index, dtype, first_row, rows, data, err);
+}
+
+static void a_large_tensor_is_saved_in_pieces(void **state)
+{
+    (void)state;
+    cop_arch arch = tiny_arch(TINY_LLAMA);
+    cop_error err = {0};
+    arch.vocab = (5 << 20) / (int64_t)arch.hidden;
+    cop_backend *backend = tiny_backend("cpu");
+    cop_network *network = tiny_network(&arch, &forms[0], backend);
+    cop_network *again = tiny_network(&arch, &forms[0], backend);
+    must(cop_network_init_fast(network, 3, &err), &err);
+    counted = cop_network_sink(again);
+    cop_tensor_sink sink = counted;
+    sink.put_rows = count_rows;
+    must(cop_network_save(network, sink, &err), &err);
+    assert_int_equal(pieces, 2 * (arch.is_tied ? 1 : 2));
+    expect_same_parameters(again, network);
+    cop_network_destroy(again);
+    cop_network_destroy(network);
+    cop_backend_destroy(backend);
+}
+
 static void survives_every_failed_allocation(void **state)
 {
     (void)state;
@@ -287,6 +320,7 @@ int main(void)
         cmocka_unit_test(a_wrong_size_or_a_replaced_file_is_refused),
         cmocka_unit_test(loaded_put_in_rows_and_gathered_weights_are_the_same),
         cmocka_unit_test(fast_weights_have_the_deviation_of_slow_ones),
+        cmocka_unit_test(a_large_tensor_is_saved_in_pieces),
         cmocka_unit_test(survives_every_failed_allocation),
     };
     return cmocka_run_group_tests_name("load", tests, NULL, NULL);
