@@ -280,9 +280,9 @@ cop_status cop_trainer_plan(cop_plan *plan, const cop_arch *arch,
         return status;
     }
     cop_plan_add(plan, "training: LM head and losses", cop_trainer_buffers_lay_out(&buffers, NULL));
-    cop_plan_add(plan, "training: batches",
-                 (uint64_t)buffers.tokens_pass * 2 * sizeof(int32_t) +
-                     2 * (uint64_t)buffers.tokens * cop_dtype_bytes(buffers.wide));
+    cop_plan_add_host(plan, "training: batches",
+                      (uint64_t)buffers.tokens_pass * 2 * sizeof(int32_t) +
+                          2 * (uint64_t)buffers.tokens * cop_dtype_bytes(buffers.wide));
     if (effective.state_pairs > 0 && teacher != NULL) {
         status = cop_state_losses_plan(plan, &states, arch, teacher, backend, err);
     }

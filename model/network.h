@@ -45,6 +45,11 @@ typedef struct cop_network_options {
     bool without_masters; // precision bf16 only: matrices exist in bf16 alone
 } cop_network_options;
 
+// What is free for a plan: on the backend's device and on the host, what this process holds included
+// there (a plan counts that too).
+COP_MUST_CHECK cop_status cop_plan_room_of(cop_plan_room *out, cop_backend *backend,
+                                           cop_error *err);
+
 // Adds this network's needs to a plan ("student: weights", "student: activations" …), exactly what
 // cop_network_create() will allocate. `label` prefixes the names.
 COP_MUST_CHECK cop_status cop_network_plan(cop_plan *plan, const char *label, const cop_arch *arch,
