@@ -20,12 +20,17 @@ typedef struct cop_trainer_buffers {
     cop_matrix teacher_head;
     int64_t sample_draws;      // S; 0: no sample
     cop_teacher_sample sample; // [n, S]
+    bool is_recordable;
 
     void *memory;             // one device block; what follows lies in it
     int32_t *targets;         // [n]
     cop_matrix d_hidden;      // [n, C]
     cop_matrix cross_entropy; // [1, N]
     cop_matrix kl;            // [1, N] or absent
+    // Where recorded passes read what differs from batch to batch; else absent.
+    cop_matrix teacher_copy;        // [n, Ct] of teacher_hidden
+    int32_t *sample_ids_copy;       // [n, S]
+    cop_teacher_sample sample_copy; // [n, S], with those ids
     void *scratch;
 } cop_trainer_buffers;
 
@@ -39,9 +44,12 @@ struct cop_trainer {
     cop_optimizer *optimizer;
     cop_state_losses *states; // NULL: none
     cop_trainer_buffers buffers;
-    int32_t *inputs;    // [n] host
-    int32_t *targets;   // [n] host
-    void *rows;         // [N] host, losses
+    int32_t *inputs;       // [n] host
+    int32_t *targets;      // [n] host
+    void *rows;            // [2 N] host, losses: cross-entropy, then KL
+    cop_graph *pass_graph; // NULL: not recorded (yet)
+    cop_graph *step_graph;
+    bool is_recording;  // from the second step on: plans of operators exist then
     int64_t steps;      // done
     double last_logits; // losses of the last step, for alpha
     double last_states; // NaN: no step yet
@@ -59,6 +67,15 @@ uint64_t cop_trainer_buffers_lay_out(cop_trainer_buffers *buffers, char *base);
 cop_head_loss_args cop_trainer_head_args(const cop_trainer_buffers *buffers,
                                          const cop_trainer_options *options, int64_t row,
                                          int64_t rows, bool with_gradient);
+
+// Whether steps of this size are worth recording, and can be.
+bool cop_trainer_is_recordable(const cop_arch *student, const cop_trainer_options *options,
+                               cop_backend *backend);
+// Does the work, or while is_recording: replays *graph, recording it first where it is NULL. The work
+// must only enqueue operators. A backend that cannot record it is told once, and it runs eagerly.
+COP_MUST_CHECK cop_status cop_trainer_replay(cop_trainer *trainer, cop_graph **graph,
+                                             cop_status (*work)(void *context, cop_error *err),
+                                             void *context, cop_error *err);
 
 // Options with what `teacher` NULL means for the weights.
 cop_trainer_options cop_trainer_effective(const cop_trainer_options *options, bool has_teacher);

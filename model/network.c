@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/system.h"
 #include "model/network_internal.h"
 #include "model/rope.h"
 
@@ -151,6 +152,17 @@ static int list_buffers(cop_network *network, buffer out[BUFFERS_MAX])
         out[count++] = (buffer){"scratch", network->scratch_bytes, &network->scratch};
     }
     return count;
+}
+
+cop_status cop_plan_room_of(cop_plan_room *out, cop_backend *backend, cop_error *err)
+{
+    cop_device_info info = {0};
+    const cop_status status = cop_backend_info(backend, &info, err);
+    *out =
+        (cop_plan_room){.device_bytes = info.memory_free_bytes,
+                        .host_bytes = cop_system_memory_free_bytes() + cop_system_resident_bytes(),
+                        .is_one = info.is_host_memory};
+    return status;
 }
 
 cop_status cop_network_plan(cop_plan *plan, const char *label, const cop_arch *arch,

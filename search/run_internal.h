@@ -91,9 +91,6 @@ COP_MUST_CHECK cop_status cop_run_train(cop_run *run, const cop_candidate *candi
 
 // --- run_resident.c -------------------------------------------------------------------------------
 
-// Memory for the study, on the device or the host: free, or in this process's hands already.
-COP_MUST_CHECK cop_status cop_run_memory_available(const cop_run *run, uint64_t *out,
-                                                   cop_error *err);
 // Decides whether the teacher's weights stay on the device, and adds them to the footprint's plans.
 COP_MUST_CHECK cop_status cop_run_plan_resident(cop_run *run, cop_error *err);
 // Reads them, if so decided. Without them a study runs too.
@@ -107,5 +104,8 @@ COP_MUST_CHECK cop_status cop_run_prune(cop_run *run, cop_network *network, cop_
 COP_MUST_CHECK cop_status cop_run_promote(cop_run *run, int stage, bool *is_last, cop_error *err);
 // Does the candidate enter `stage`, by what the snapshot says?
 bool cop_run_enters(const cop_run *run, int64_t index, int stage);
+
+// Refuses a run whose plans exceed what is free, saying what would make its probes fit.
+COP_MUST_CHECK cop_status cop_run_check_memory(const cop_run *run, cop_error *err);
 
 #endif

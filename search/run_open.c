@@ -165,25 +165,6 @@ done:
 
 // --- Sizes --------------------------------------------------------------------------------------
 
-static cop_status check_memory(const cop_run *run, cop_error *err)
-{
-    const cop_footprint *f = &run->footprint;
-    uint64_t available = 0;
-    char what[96];
-    cop_status status = COP_OK;
-
-    COP_TRY(status, cop_run_memory_available(run, &available, err));
-    COP_TRY(status, cop_plan_check(&f->teacher, "the teacher", available, err));
-    (void)snprintf(what, sizeof what, "the probe of %s", run->candidates[f->largest].id);
-    COP_TRY(status, cop_plan_check(&f->probe, what, available, err));
-    if (f->latency.count > 0) {
-        COP_TRY(status, cop_plan_check(&f->latency, "the timed forward pass", available, err));
-    }
-
-done:
-    return status;
-}
-
 // Precision and pass size may depend on the machine; a study keeps those it was started with.
 static cop_status stored_sizes(cop_run *run, cop_precision *precision, int64_t *micro_batch,
                                cop_error *err)
@@ -289,7 +270,7 @@ static cop_status plan_sizes(cop_run *run, cop_error *err)
     note_limits(run);
     COP_TRY(status, cop_run_plan_resident(run, err));
     COP_TRY(status, note_plan(run, err));
-    COP_TRY(status, check_memory(run, err));
+    COP_TRY(status, cop_run_check_memory(run, err));
     COP_TRY(status, cop_store_set(run->store, "precision", cop_precision_name(precision), err));
     COP_TRY(status, cop_run_set_i64(run, "micro_batch", run->footprint.micro_batch, err));
 

@@ -2,23 +2,15 @@
 // candidate keeps is then cut from them. Where they do not, it is cut from the mapped checkpoint: the
 // same bits, later.
 
-#include "base/system.h"
 #include "prune/slice.h"
 #include "search/run_internal.h"
 
-cop_status cop_run_memory_available(const cop_run *run, uint64_t *out, cop_error *err)
+// Whether a plan still fits with the teacher's weights beside it.
+static bool fits(const cop_plan *plan, const cop_checkpoint *teacher, const cop_plan_room *room)
 {
-    cop_device_info info = {0};
-    const cop_status status = cop_backend_info(run->backend, &info, err);
-    *out = info.is_host_memory ? cop_system_memory_free_bytes() + cop_system_resident_bytes()
-                               : info.memory_free_bytes;
-    return status;
-}
-
-static bool fits(const cop_plan *plan, uint64_t resident_bytes, uint64_t available)
-{
-    const uint64_t total = cop_plan_total(plan);
-    return total <= available && resident_bytes <= available - total;
+    cop_plan both = *plan;
+    cop_resident_plan(&both, teacher);
+    return cop_plan_fits(&both, room);
 }
 
 cop_status cop_run_plan_resident(cop_run *run, cop_error *err)
@@ -26,7 +18,7 @@ cop_status cop_run_plan_resident(cop_run *run, cop_error *err)
     cop_footprint *f = &run->footprint;
     cop_plan *const plans[] = {&f->probe, &f->teacher, &f->latency};
     cop_plan alone = {0};
-    uint64_t available = 0;
+    cop_plan_room room = {0};
     char text[COP_TEXT_NUMBER_BYTES];
     cop_status status = COP_OK;
 
@@ -37,14 +29,14 @@ cop_status cop_run_plan_resident(cop_run *run, cop_error *err)
                      "device");
         return COP_OK;
     }
-    COP_TRY(status, cop_run_memory_available(run, &available, err));
+    COP_TRY(status, cop_plan_room_of(&room, run->backend, err));
     cop_resident_plan(&alone, run->teacher);
     (void)cop_text_bytes(text, cop_plan_total(&alone));
     // The teacher's passes between two rungs find it there too.
     run->is_resident = true;
     for (size_t i = 0; i < sizeof plans / sizeof plans[0]; i++) {
-        run->is_resident = run->is_resident && (plans[i]->count == 0 ||
-                                                fits(plans[i], cop_plan_total(&alone), available));
+        run->is_resident =
+            run->is_resident && (plans[i]->count == 0 || fits(plans[i], run->teacher, &room));
     }
     if (!run->is_resident) {
         cop_run_note(run, COP_LOG_INFO,
