@@ -242,6 +242,10 @@ static void destroy(cop_backend *backend)
 {
     cop_cuda *cuda = context_of(backend);
     if (cop_cuda_enter(cuda, NULL) == COP_OK) {
+        cudaGraph_t recorded = NULL;
+        if (cuda->is_recording && cudaStreamEndCapture(cuda->recording, &recorded) == cudaSuccess) {
+            (void)cudaGraphDestroy(recorded);
+        }
         (void)cudaDeviceSynchronize();
     }
     cop_cuda_lt_destroy(cuda->lt);

@@ -15,7 +15,7 @@ typedef struct cop_cuda_flash cop_cuda_flash;     // cuDNN: kernels/cuda/attenti
 typedef struct cop_cuda {
     int device;
     int multiprocessors;
-    int compute;             // capability: 80, 90, 100; 0 on the host
+    int compute;             // capability: 80, 90, 100; 90 on the host
     size_t shared_bytes_max; // dynamic shared memory that a block may opt into
     cudaStream_t stream;     // the default stream of the backend, non-blocking
     cudaStream_t zeroing;    // clears fresh memory

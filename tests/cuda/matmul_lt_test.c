@@ -88,7 +88,7 @@ static void products_agree_in_every_layout_tuned_or_not(void **state)
     for (int tuned = 0; tuned < 2; tuned++) {
         set("COP_CUDA_TUNE", tuned != 0 ? "on" : "off");
         cop_backend *backend = backend_of();
-        product_check(backend, 2, 1); // each with 32 MiB of workspace
+        product_check(backend, 1, 1); // each with 32 MiB of workspace
         cop_backend_destroy(backend);
     }
     assert_int_equal(cop_test_lt.live, 0);

@@ -6,7 +6,7 @@
 
 #include "kernels/backend.h"
 
-enum { PRODUCT_SIZES = 8 };
+enum { PRODUCT_SIZES = 6 };
 
 // Compares the first `size_count` sizes with the reference, in the first `order_count` thread orders;
 // the test fails when one is off.
