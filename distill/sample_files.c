@@ -209,27 +209,28 @@ static int64_t unpack_token(const cop_cache_files *files, const int32_t *packed,
     return at;
 }
 
-cop_status cop_sample_file_read(const cop_cache_files *files, const cop_cache_range *range,
-                                const cop_array_reader *reader, const int64_t *starts, int64_t from,
-                                int64_t count, int32_t *room, cop_sample_rows to, cop_error *err)
+cop_status cop_sample_file_read(const cop_sample_file *file, int64_t from, int64_t count,
+                                cop_sample_rows to, cop_error *err)
 {
-    const int64_t first = starts[from];
-    const int64_t total = starts[from + count] - first;
+    const cop_cache_files *files = file->files;
+    const int64_t first = file->starts[from];
+    const int64_t total = file->starts[from + count] - first;
     cop_status status = COP_OK;
     int64_t at = 0;
 
-    COP_TRY(status, cop_array_reader_get_rows(reader, "draws", COP_I32, first, total, room, err));
-    COP_TRY(status,
-            cop_array_reader_get_rows(reader, "entropy", COP_F32, from, count, to.entropy, err));
+    COP_TRY(status, cop_array_reader_get_rows(file->reader, "draws", COP_I32, first, total,
+                                              file->room, err));
+    COP_TRY(status, cop_array_reader_get_rows(file->reader, "entropy", COP_F32, from, count,
+                                              to.entropy, err));
     for (int64_t row = 0; at >= 0 && row < count * files->sequence; row++) {
-        at = unpack_token(files, room, at, total, to.ids + row * files->draws,
+        at = unpack_token(files, file->room, at, total, to.ids + row * files->draws,
                           to.weights + row * files->draws);
     }
     if (at != total) {
         status = COP_FAIL(err, COP_ERR_FORMAT,
                           "%s: draws of sequences from %" PRId64 " do not add up to %" PRId64
                           " per token (allowed: a whole file; remove it to have it computed)",
-                          range->path, range->first + from, files->draws);
+                          file->range->path, file->range->first + from, files->draws);
     }
 
 done:

@@ -72,12 +72,18 @@ COP_MUST_CHECK cop_status cop_sample_pack_write(cop_sample_pack *pack, cop_array
 COP_MUST_CHECK cop_status cop_sample_file_check(const cop_cache_files *files,
                                                 const cop_cache_range *range,
                                                 const cop_array_reader *reader, cop_error *err);
-// Reads sequences [from, from + count) of a file into `to`. `starts` is the file's dataset, `room` for
-// count * T * S draws.
-COP_MUST_CHECK cop_status cop_sample_file_read(const cop_cache_files *files,
-                                               const cop_cache_range *range,
-                                               const cop_array_reader *reader,
-                                               const int64_t *starts, int64_t from, int64_t count,
-                                               int32_t *room, cop_sample_rows to, cop_error *err);
+
+// A file that has been checked, while it is read. All borrowed.
+typedef struct cop_sample_file {
+    const cop_cache_files *files;
+    const cop_cache_range *range;
+    const cop_array_reader *reader;
+    const int64_t *starts; // the dataset
+    int32_t *room;         // for the draws of a window at most
+} cop_sample_file;
+
+// Reads sequences [from, from + count) of a file, at most a window, into `to`.
+COP_MUST_CHECK cop_status cop_sample_file_read(const cop_sample_file *file, int64_t from,
+                                               int64_t count, cop_sample_rows to, cop_error *err);
 
 #endif

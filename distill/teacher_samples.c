@@ -74,10 +74,13 @@ static cop_status read_window(cop_teacher_samples *samples, int64_t first, cop_e
         const int64_t here = range->first + range->count - (first + s);
         const int64_t count = here < samples->batch - s ? here : samples->batch - s;
         COP_TRY(status, open_file(samples, index, err));
-        COP_TRY(status,
-                cop_sample_file_read(&samples->files, range, samples->reader, samples->starts,
-                                     first + s - range->first, count, samples->room,
-                                     rows_at(samples, samples->window, s), err));
+        const cop_sample_file file = {.files = &samples->files,
+                                      .range = range,
+                                      .reader = samples->reader,
+                                      .starts = samples->starts,
+                                      .room = samples->room};
+        COP_TRY(status, cop_sample_file_read(&file, first + s - range->first, count,
+                                             rows_at(samples, samples->window, s), err));
         s += count;
     }
 
@@ -172,6 +175,18 @@ done:
     return status;
 }
 
+// Copies `count` sequences of the window, from its sequence `from` on, to sequence `to` of a request.
+static void assemble(cop_teacher_samples *samples, int64_t from, int64_t to, int64_t count)
+{
+    const cop_sample_rows source = rows_at(samples, samples->window, from);
+    const cop_sample_rows target = rows_at(samples, samples->asked, to);
+    const size_t tokens = (size_t)(count * samples->sequence);
+    const size_t entries = tokens * (size_t)samples->draws;
+    memcpy(target.ids, source.ids, entries * sizeof *target.ids);
+    memcpy(target.weights, source.weights, entries * sizeof *target.weights);
+    memcpy(target.entropy, source.entropy, tokens * sizeof *target.entropy);
+}
+
 static cop_status samples_of(void *context, int64_t first, int64_t count, cop_teacher_sample *out,
                              cop_error *err)
 {
@@ -185,15 +200,10 @@ static cop_status samples_of(void *context, int64_t first, int64_t count, cop_te
     for (int64_t taken = 0; taken < count;) {
         const int64_t skip = (first + taken) % batch;
         const int64_t part = count - taken < batch - skip ? count - taken : batch - skip;
-        const size_t tokens = (size_t)(part * samples->sequence);
         if (samples->window_first != first + taken - skip) {
             COP_TRY(status, load_window(samples, first + taken - skip, err));
         }
-        const cop_sample_rows from = rows_at(samples, samples->window, skip);
-        const cop_sample_rows to = rows_at(samples, samples->asked, taken);
-        memcpy(to.ids, from.ids, tokens * (size_t)samples->draws * sizeof *to.ids);
-        memcpy(to.weights, from.weights, tokens * (size_t)samples->draws * sizeof *to.weights);
-        memcpy(to.entropy, from.entropy, tokens * sizeof *to.entropy);
+        assemble(samples, skip, taken, part);
         taken += part;
     }
     COP_TRY(status, upload(samples, count * samples->sequence, out, err));
