@@ -43,12 +43,16 @@ static node *append(cop_status (*run)(const node *self, cop_error *err))
 
 // --- Operators ----------------------------------------------------------------------------------
 
-#define OPERATORS(X)                                                                            \
-    X(matmul)                                                                                   \
-    X(norm_forward) X(norm_backward) X(rope) X(attention_forward) X(attention_backward)         \
-        X(activation_forward) X(activation_backward) X(embedding_forward) X(embedding_backward) \
-            X(bias_add) X(column_sum) X(add) X(convert) X(gather) X(head_loss) X(state_loss)    \
-                X(sum_squares) X(adamw) X(sequence_moments) X(row_cosine) X(sample_targets)
+// clang-format off
+#define OPERATORS(X)                                                       \
+    X(matmul) X(norm_forward) X(norm_backward) X(rope)                     \
+    X(attention_forward) X(attention_backward)                             \
+    X(activation_forward) X(activation_backward)                           \
+    X(embedding_forward) X(embedding_backward)                             \
+    X(bias_add) X(column_sum) X(add) X(convert) X(gather)                  \
+    X(head_loss) X(state_loss) X(sum_squares) X(adamw)                     \
+    X(sequence_moments) X(row_cosine) X(sample_targets)
+// clang-format on
 
 #define DEFINE_OPERATOR(name)                                                           \
     static cop_status run_##name(const node *self, cop_error *err)                      \
