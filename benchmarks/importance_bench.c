@@ -3,8 +3,11 @@
 // causal attention that the pass needs) and the share of the matmul peak, which is measured between
 // the runs; and the same for the bare forward pass, which says what measuring costs.
 //
-//     importance_bench [--case NAME] [--precision bf16|f32] [--batch N] [--sequence N] [--samples N]
-//                      [--repeats N]
+//     importance_bench [--case NAME | --config FILE] [--device NAME] [--precision bf16|f32] [--batch N]
+//                      [--sequence N] [--samples N] [--repeats N]
+//
+// --config takes a config.json and gives the model random weights; leave-one-out perplexity is then left
+// out, whose cost grows with the square of the layers.
 
 #include "prune/importance.h"
 
@@ -19,7 +22,7 @@
 #include "base/file.h"
 #include "base/system.h"
 #include "base/text.h"
-#include "kernels/cpu.h"
+#include "model/arch_json.h"
 #include "model/cost.h"
 
 typedef struct bench_case {
@@ -41,7 +44,9 @@ static const bench_case cases[] = {
 enum { CASE_COUNT = sizeof cases / sizeof cases[0] };
 
 typedef struct settings {
-    const char *only; // name of a case, or NULL
+    const char *only;   // name of a case, or NULL
+    const char *config; // a config.json, or NULL
+    const char *device;
     cop_precision precision;
     int64_t batch;
     int64_t sequence;
@@ -49,7 +54,7 @@ typedef struct settings {
     int64_t repeats;
 } settings;
 
-static cop_arch arch_of(const bench_case *at)
+static cop_arch arch_of_case(const bench_case *at)
 {
     cop_arch arch = {.family = COP_FAMILY_LLAMA,
                      .vocab = at->vocab,
@@ -154,29 +159,30 @@ static cop_status run_once(cop_network *network, const cop_tokens *tokens, const
     return status;
 }
 
-static void print_line(const bench_case *at, const settings *with, mode which, double seconds,
-                       double peak)
+static void print_line(const char *name, const cop_arch *arch, const settings *with, mode which,
+                       double seconds, double peak)
 {
-    const cop_arch arch = arch_of(at);
     const double tokens = (double)(with->samples * with->sequence);
     const double flops =
-        tokens * (block_flops(&arch, with->sequence) +
-                  (which == MODE_PERPLEXITY ? perplexity_flops(&arch, with->sequence) : 0.0));
-    printf("{\"bench\": \"importance\", \"case\": \"%s\", \"mode\": \"%s\", \"precision\": \"%s\", "
+        tokens * (block_flops(arch, with->sequence) +
+                  (which == MODE_PERPLEXITY ? perplexity_flops(arch, with->sequence) : 0.0));
+    printf("{\"bench\": \"importance\", \"case\": \"%s\", \"mode\": \"%s\", \"device\": \"%s\", "
+           "\"precision\": \"%s\", "
            "\"batch\": %lld, \"sequence\": %lld, \"samples\": %lld, \"threads\": %d, "
            "\"best_seconds\": %.4f, \"tokens_per_second\": %.0f, \"gflops\": %.1f, "
            "\"matmul_peak_gflops\": %.1f, \"percent_of_peak\": %.1f}\n",
-           at->name, mode_names[which], cop_precision_name(with->precision), (long long)with->batch,
-           (long long)with->sequence, (long long)with->samples, cop_system_threads(), seconds,
-           tokens / seconds, flops / seconds / 1e9, peak / 1e9, 100.0 * flops / seconds / peak);
+           name, mode_names[which], with->device, cop_precision_name(with->precision),
+           (long long)with->batch, (long long)with->sequence, (long long)with->samples,
+           cop_system_threads(), seconds, tokens / seconds, flops / seconds / 1e9, peak / 1e9,
+           100.0 * flops / seconds / peak);
     (void)fflush(stdout);
 }
 
-static cop_status run_case(cop_backend *backend, const bench_case *at, const settings *with,
-                           const char *path, cop_error *err)
+static cop_status run_case(cop_backend *backend, const char *name, const cop_arch *arch,
+                           const settings *with, const char *path, cop_error *err)
 {
     cop_status status = COP_OK;
-    const cop_arch arch = arch_of(at);
+    const int modes = with->config != NULL ? MODE_PERPLEXITY : MODES;
     const cop_network_options options = {
         .precision = with->precision, .batch = with->batch, .sequence = with->sequence};
     const cop_dtype dtype = with->precision == COP_PRECISION_BF16 ? COP_BF16 : COP_F32;
@@ -185,13 +191,13 @@ static cop_status run_case(cop_backend *backend, const bench_case *at, const set
     double best[MODES] = {1e30, 1e30, 1e30};
     double peak = 0.0;
 
-    COP_TRY(status, make_text(&tokens, &arch, with->samples * with->sequence + 1, path, err));
-    COP_TRY(status, cop_network_create(&network, &arch, &options, backend, err));
+    COP_TRY(status, make_text(&tokens, arch, with->samples * with->sequence + 1, path, err));
+    COP_TRY(status, cop_network_create(&network, arch, &options, backend, err));
     COP_TRY(status, cop_network_init_fast(network, 1, err));
     for (int64_t repeat = 0; repeat < with->repeats; repeat++) {
-        for (int which = 0; which < MODES; which++) {
+        for (int which = 0; which < modes; which++) {
             double now = 0.0;
-            COP_TRY(status, cop_cpu_matmul_peak(&now, dtype, 0.2, err));
+            COP_TRY(status, cop_matmul_peak(backend, &now, dtype, 0.2, err));
             peak = now > peak ? now : peak;
             const double start = cop_clock_seconds();
             COP_TRY(status, run_once(network, tokens, with, (mode)which, err));
@@ -199,8 +205,8 @@ static cop_status run_case(cop_backend *backend, const bench_case *at, const set
             best[which] = seconds < best[which] ? seconds : best[which];
         }
     }
-    for (int which = 0; which < MODES; which++) {
-        print_line(at, with, (mode)which, best[which], peak);
+    for (int which = 0; which < modes; which++) {
+        print_line(name, arch, with, (mode)which, best[which], peak);
     }
 
 done:
@@ -209,12 +215,34 @@ done:
     return status;
 }
 
+static cop_status run_cases(cop_backend *backend, const settings *with, const char *path,
+                            cop_error *err)
+{
+    cop_status status = COP_OK;
+    cop_arch arch;
+    if (with->config != NULL) {
+        COP_TRY(status, cop_arch_read(&arch, with->config, err));
+        COP_TRY(status, run_case(backend, with->config, &arch, with, path, err));
+        goto done;
+    }
+    for (int i = 0; i < CASE_COUNT; i++) {
+        if (with->only == NULL || strcmp(with->only, cases[i].name) == 0) {
+            arch = arch_of_case(&cases[i]);
+            COP_TRY(status, run_case(backend, cases[i].name, &arch, with, path, err));
+        }
+    }
+
+done:
+    return status;
+}
+
 // --- Command line -------------------------------------------------------------------------------
 
 static int usage(const char *option)
 {
     (void)fprintf(stderr,
-                  "importance_bench: %s (allowed: --case NAME, --precision bf16|f32, --batch N, "
+                  "importance_bench: %s (allowed: --case NAME, --config FILE, --device NAME, "
+                  "--precision bf16|f32, --batch N, "
                   "--sequence N, --samples N, a multiple of the batch, --repeats N)\n",
                   option);
     return 2;
@@ -232,6 +260,14 @@ static bool parse_option(settings *with, const char *key, const char *value)
 
     if (strcmp(key, "--case") == 0) {
         with->only = value;
+        return true;
+    }
+    if (strcmp(key, "--config") == 0) {
+        with->config = value;
+        return true;
+    }
+    if (strcmp(key, "--device") == 0) {
+        with->device = value;
         return true;
     }
     if (strcmp(key, "--precision") == 0) {
@@ -253,8 +289,12 @@ int main(int argc, char **argv)
     cop_backend *backend = NULL;
     char path[64];
     char side[64];
-    settings with = {
-        .precision = COP_PRECISION_BF16, .batch = 8, .sequence = 512, .samples = 32, .repeats = 3};
+    settings with = {.device = "cpu",
+                     .precision = COP_PRECISION_BF16,
+                     .batch = 8,
+                     .sequence = 512,
+                     .samples = 32,
+                     .repeats = 3};
 
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc || !parse_option(&with, argv[i], argv[i + 1])) {
@@ -266,12 +306,8 @@ int main(int argc, char **argv)
     }
     (void)snprintf(path, sizeof path, "importance_bench.%ld.bin", (long)getpid());
     (void)snprintf(side, sizeof side, "importance_bench.%ld.json", (long)getpid());
-    COP_TRY(status, cop_backend_create(&backend, "cpu", &err));
-    for (int i = 0; i < CASE_COUNT && status == COP_OK; i++) {
-        if (with.only == NULL || strcmp(with.only, cases[i].name) == 0) {
-            status = run_case(backend, &cases[i], &with, path, &err);
-        }
-    }
+    COP_TRY(status, cop_backend_create(&backend, with.device, &err));
+    status = run_cases(backend, &with, path, &err);
     (void)unlink(path);
     (void)unlink(side);
 

@@ -37,14 +37,12 @@ static void candidates_are_the_same_where_the_teacher_does_not_fit(void **state)
         .precision = COP_PRECISION_BF16, .batch = 1, .sequence = 4, .is_training = true};
     cop_arch target = arch;
     cop_error err = {0};
-    uint64_t available = 0;
     target.hidden = 11;
     target.layers = 3;
     study.select = (cop_select_options){.order = COP_ORDER_RANDOM, .seed = 4};
     run.study = &study;
     run.backend = tiny_backend("cpu");
     run.teacher = teacher_open("teacher", &arch, COP_BF16, 3);
-    must(cop_run_memory_available(&run, &available, &err), &err);
     cop_network *on_device = tiny_network(&target, &options, run.backend);
     cop_network *from_files = tiny_network(&target, &options, run.backend);
 
