@@ -153,7 +153,7 @@ row "" "" "" "$(grep -h 'tests passed' "$out/log/tests.log" | tail -n 1)"
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck initcheck; do
         item "sanitizer-$tool" 45 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-            "$build/tests/cuda/cuda_device_step_test" --small
+            "$build/tests/cuda/cuda_device_step" --small
     done
 else
     row sanitizer skipped 0 "no compute-sanitizer on PATH"

