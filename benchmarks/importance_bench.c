@@ -19,7 +19,7 @@
 #include "base/file.h"
 #include "base/system.h"
 #include "base/text.h"
-#include "kernels/cpu.h"
+#include "kernels/peak.h"
 #include "model/cost.h"
 
 typedef struct bench_case {
@@ -191,7 +191,7 @@ static cop_status run_case(cop_backend *backend, const bench_case *at, const set
     for (int64_t repeat = 0; repeat < with->repeats; repeat++) {
         for (int which = 0; which < MODES; which++) {
             double now = 0.0;
-            COP_TRY(status, cop_cpu_matmul_peak(&now, dtype, 0.2, err));
+            COP_TRY(status, cop_matmul_peak(backend, &now, dtype, 0.2, err));
             peak = now > peak ? now : peak;
             const double start = cop_clock_seconds();
             COP_TRY(status, run_once(network, tokens, with, (mode)which, err));

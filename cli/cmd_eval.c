@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "base/system.h"
 #include "cli/quality.h"
 #include "distill/teacher_cache.h"
 #include "eval/latency.h"
@@ -43,7 +42,7 @@ typedef struct evaluation {
     const arguments *given; // borrowed
     const char *model;      // the one at hand
     cop_precision precision;
-    cop_backend *backend;
+    cop_backend *backend; // borrowed
     cop_checkpoint *checkpoint;
     cop_checkpoint *teacher_checkpoint;
     cop_tokens *tokens;
@@ -134,7 +133,6 @@ static cop_status open_inputs(evaluation *run, cop_error *err)
                                            COP_HELD_OUT_SEED, true, err));
         COP_TRY(status, count_sequences(run, err));
     }
-    COP_TRY(status, cop_backend_create(&run->backend, "auto", err));
 
 done:
     return status;
@@ -155,9 +153,7 @@ static cop_status check_memory(const evaluation *run, const cop_network_options 
     if (teacher_arch != NULL) {
         COP_TRY(status, cop_teacher_plan(&plan, teacher_arch, teacher, true, run->backend, err));
     }
-    COP_TRY(status,
-            cop_plan_check(&plan, "eval",
-                           cop_system_memory_free_bytes() + cop_system_resident_bytes(), err));
+    status = cop_cli_check_memory(&plan, "eval", run->backend, err);
 
 done:
     return status;
@@ -241,6 +237,7 @@ static json_t *json_of(const evaluation *run)
     const cop_estimate perplexity = perplexity_of(found->loss);
     json_t *result = json_object();
     put(result, "model", json_string(run->model));
+    put(result, "device", cop_cli_device_json(run->backend));
     put(result, "precision", json_string(cop_precision_name(run->precision)));
     if (run->given->data != NULL) {
         put(result, "sequences", json_integer(found->sequences));
@@ -351,7 +348,6 @@ static void release(evaluation *run)
     cop_tokens_destroy(run->tokens);
     cop_checkpoint_destroy(run->teacher_checkpoint);
     cop_checkpoint_destroy(run->checkpoint);
-    cop_backend_destroy(run->backend);
 }
 
 static cop_status evaluate(evaluation *run, cop_error *err)
@@ -360,6 +356,9 @@ static cop_status evaluate(evaluation *run, cop_error *err)
     cop_status status = COP_OK;
 
     COP_TRY(status, open_inputs(run, err));
+    if (run->model == given->model[0]) {
+        cop_cli_note_device(run->backend, run->precision);
+    }
     COP_TRY(status, build(run, err));
     if (given->data != NULL) {
         COP_TRY(status, measure_quality(run, err));
@@ -375,18 +374,23 @@ done:
 
 static int evaluate_all(const arguments *given)
 {
-    const cop_precision precision = cop_cli_precision_of(&given->common);
     const bool is_table = given->models > 1 && !given->common.is_json;
-    json_t *list = json_array();
+    json_t *list = NULL;
+    cop_precision precision = COP_PRECISION_F32;
+    cop_backend *backend = NULL;
     cop_status status = COP_OK;
     cop_cli_table table;
     cop_error err = {0};
 
+    COP_TRY(status, cop_cli_backend(&backend, &given->common, &err));
+    COP_TRY(status, cop_cli_precision_of(&precision, &given->common, backend, &err));
+    list = json_array();
     if (is_table) {
         print_heading(&table, given);
     }
     for (int i = 0; i < given->models && status == COP_OK; i++) {
-        evaluation run = {.given = given, .model = given->model[i], .precision = precision};
+        evaluation run = {
+            .given = given, .model = given->model[i], .precision = precision, .backend = backend};
         status = evaluate(&run, &err);
         if (status == COP_OK && given->common.is_json) {
             (void)json_array_append_new(list, json_of(&run));
@@ -400,6 +404,9 @@ static int evaluate_all(const arguments *given)
     if (is_table) {
         cop_cli_table_print(&table); // what was measured before a failure is shown all the same
     }
+
+done:
+    cop_backend_destroy(backend);
     if (status != COP_OK || !given->common.is_json) {
         json_decref(list);
         return cop_cli_finish(status, &err);
@@ -425,6 +432,7 @@ int cop_cmd_eval(int argc, char **argv)
         {0},
     };
     static const struct argp_child children[] = {
+        {&cop_cli_device_argp, 0, NULL, 0},
         {&cop_cli_precision_argp, 0, NULL, 0},
         {&cop_cli_json_argp, 0, NULL, 0},
         {&cop_cli_run_argp, 0, NULL, 0},

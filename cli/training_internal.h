@@ -27,7 +27,7 @@ typedef struct cop_training {
     cop_teacher_states *validation_states;
     cop_trainer *trainer;
 
-    double peak; // FLOP/s of matrix products on this machine; 0: unknown
+    double peak; // FLOP/s of matrix products on the device
     int64_t first_step;
     double seconds; // of steps, without measuring and saving
     double flops;

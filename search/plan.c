@@ -146,6 +146,7 @@ static cop_status plan_memory(cop_search_plan *plan, const cop_study_file *study
                               const cop_arch *teacher, const cop_candidate *candidates,
                               int64_t count, const char *backend_name, cop_error *err)
 {
+    cop_device_info info = {0};
     cop_status status = COP_OK;
     cop_backend *backend = NULL;
     bool is_online = false;
@@ -155,6 +156,8 @@ static cop_status plan_memory(cop_search_plan *plan, const cop_study_file *study
         return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory", study->path);
     }
     COP_TRY(status, cop_backend_create(&backend, backend_name, err));
+    COP_TRY(status, cop_backend_info(backend, &info, err));
+    memcpy(plan->device, info.name, sizeof plan->device);
     COP_TRY(status, cop_footprint_precision(&plan->precision, study, backend, err));
     is_online = cop_footprint_is_online(study, teacher, plan->precision, study->rungs);
     COP_TRY(status, cop_footprint_make(footprint, study, teacher, candidates, count,
