@@ -43,6 +43,7 @@ typedef struct evaluation {
     const char *model;      // the one at hand
     cop_precision precision;
     cop_backend *backend; // borrowed
+    cop_device_info device;
     cop_checkpoint *checkpoint;
     cop_checkpoint *teacher_checkpoint;
     cop_tokens *tokens;
@@ -237,7 +238,7 @@ static json_t *json_of(const evaluation *run)
     const cop_estimate perplexity = perplexity_of(found->loss);
     json_t *result = json_object();
     put(result, "model", json_string(run->model));
-    put(result, "device", cop_cli_device_json(run->backend));
+    put(result, "device", json_string(run->device.name));
     put(result, "precision", json_string(cop_precision_name(run->precision)));
     if (run->given->data != NULL) {
         put(result, "sequences", json_integer(found->sequences));
@@ -269,9 +270,9 @@ static void print_tables_of_one(const evaluation *run)
     if (run->given->data != NULL) {
         const cop_estimate perplexity = perplexity_of(found->loss);
         cop_cli_table table;
-        cop_cli_print("%s on %s: %" PRId64 " sequences of %" PRId64 " tokens, %s\n", run->model,
+        cop_cli_print("%s on %s: %" PRId64 " sequences of %" PRId64 " tokens, %s, %s\n", run->model,
                       run->given->data, found->sequences, found->sequence_tokens,
-                      cop_precision_name(run->precision));
+                      cop_precision_name(run->precision), run->device.name);
         cop_cli_table_init(&table, "lrr");
         cop_cli_estimate_heading(&table, "metric");
         cop_cli_estimate_row(&table, "loss (nats per token)", &found->loss);
@@ -288,11 +289,12 @@ static void print_tables_of_one(const evaluation *run)
     if (run->given->has_latency) {
         const cop_latency *latency = &found->latency;
         char rate[COP_TEXT_NUMBER_BYTES];
-        cop_cli_print("latency of %" PRId64 " x %" PRId64 " tokens: median %.2f ms, 10..90 %% "
+        cop_cli_print("latency of %" PRId64 " x %" PRId64 " tokens, %s: median %.2f ms, 10..90 %% "
                       "%.2f..%.2f ms, %s tokens/s, %" PRId64 " repeats\n",
-                      run->given->batch, run->sequence, 1e3 * latency->median_seconds,
-                      1e3 * latency->low_seconds, 1e3 * latency->high_seconds,
-                      cop_text_count(rate, latency->tokens_per_second), latency->repeats);
+                      run->given->batch, run->sequence, run->device.name,
+                      1e3 * latency->median_seconds, 1e3 * latency->low_seconds,
+                      1e3 * latency->high_seconds, cop_text_count(rate, latency->tokens_per_second),
+                      latency->repeats);
     }
 }
 
@@ -356,9 +358,6 @@ static cop_status evaluate(evaluation *run, cop_error *err)
     cop_status status = COP_OK;
 
     COP_TRY(status, open_inputs(run, err));
-    if (run->model == given->model[0]) {
-        cop_cli_note_device(run->backend, run->precision);
-    }
     COP_TRY(status, build(run, err));
     if (given->data != NULL) {
         COP_TRY(status, measure_quality(run, err));
@@ -378,19 +377,24 @@ static int evaluate_all(const arguments *given)
     json_t *list = NULL;
     cop_precision precision = COP_PRECISION_F32;
     cop_backend *backend = NULL;
+    cop_device_info device = {0};
     cop_status status = COP_OK;
     cop_cli_table table;
     cop_error err = {0};
 
     COP_TRY(status, cop_cli_backend(&backend, &given->common, &err));
+    COP_TRY(status, cop_backend_info(backend, &device, &err));
     COP_TRY(status, cop_cli_precision_of(&precision, &given->common, backend, &err));
     list = json_array();
     if (is_table) {
         print_heading(&table, given);
     }
     for (int i = 0; i < given->models && status == COP_OK; i++) {
-        evaluation run = {
-            .given = given, .model = given->model[i], .precision = precision, .backend = backend};
+        evaluation run = {.given = given,
+                          .model = given->model[i],
+                          .precision = precision,
+                          .backend = backend,
+                          .device = device};
         status = evaluate(&run, &err);
         if (status == COP_OK && given->common.is_json) {
             (void)json_array_append_new(list, json_of(&run));

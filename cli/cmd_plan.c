@@ -10,7 +10,8 @@
 typedef struct arguments {
     cop_cli_common common;
     const char *study;
-    double peak;       // 0: measured
+    double peak; // 0: measured
+    bool is_measured;
     double efficiency; // share of the peak
 } arguments;
 
@@ -134,10 +135,10 @@ static int print_text(const cop_search_plan *plan, const arguments *given, cop_e
     cop_cli_print("%lld of %lld grid points are feasible\n\n", (long long)plan->feasible,
                   (long long)plan->size);
     print_stages(plan);
-    cop_cli_print("\nat %s FLOP/s: %.0f %% of a matmul peak of %s FLOP/s in %s, %s\n",
+    cop_cli_print("\nat %s FLOP/s: %.0f %% of a matmul peak of %s FLOP/s in %s%s%s\n",
                   cop_text_count(a, plan->flops_per_second), 100.0 * given->efficiency,
                   cop_text_count(b, given->peak), cop_precision_name(plan->precision),
-                  plan->device);
+                  given->is_measured ? " on " : "", given->is_measured ? plan->device : "");
     cop_cli_print("all candidates to the last rung: %s tokens, %.1f times as many\n",
                   cop_text_count(a, (double)plan->tokens_without_halving), saving(plan));
     cop_cli_print("disk: %s for the teacher's states, %s for the probes' states\n",
@@ -189,7 +190,8 @@ int cop_cmd_plan(int argc, char **argv)
 
     COP_TRY(status, cop_study_file_read(&study, given.study, false, &err));
     COP_TRY(status, cop_search_plan_make(&plan, &study, cop_cli_device_of(&given.common), &err));
-    if (given.peak == 0.0) {
+    given.is_measured = given.peak == 0.0;
+    if (given.is_measured) {
         const cop_dtype dtype = plan.precision == COP_PRECISION_BF16 ? COP_BF16 : COP_F32;
         COP_TRY(status, cop_cli_backend(&backend, &given.common, &err));
         COP_TRY(status, cop_matmul_peak(backend, &given.peak, dtype, measure_seconds, &err));

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "cli/cli.h"
+#include "kernels/cpu.h"
 #include "search/search.h"
 
 typedef struct arguments {
@@ -185,13 +186,18 @@ int cop_cmd_search(int argc, char **argv)
     cop_status status = COP_OK;
     cop_study_file study = {0};
     cop_text command = {0};
+    char cpu_device[160];
     char *directory = NULL;
     bool was_stopped = false;
-    cop_search_options settings = {.stop = &stop_requested, .was_stopped = &was_stopped};
+    cop_search_options settings = {
+        .stop = &stop_requested, .was_stopped = &was_stopped, .cpu_device = cpu_device};
     summary result = {0};
     int code = COP_EXIT_DONE;
     cop_cli_parse(&argp, argc, argv, &given);
 
+    const cop_cpu_info cpu = cop_cpu_describe();
+    (void)snprintf(cpu_device, sizeof cpu_device, "f32: %s; bf16: %s; %s", cpu.matmul_f32,
+                   cpu.matmul_bf16, cpu.simd);
     directory = given.directory != NULL ? cop_alloc_string(given.directory)
                                         : cop_study_file_directory(given.study);
     if (directory == NULL) {

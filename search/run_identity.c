@@ -11,7 +11,6 @@
 #include "base/clock.h"
 #include "base/system.h"
 #include "base/version.h"
-#include "kernels/cpu.h"
 #include "search/run_internal.h"
 
 cop_status cop_run_is(cop_run *run, const char *key, const char *value, bool *out, cop_error *err)
@@ -184,20 +183,16 @@ done:
 
 static cop_status note_device(cop_run *run, cop_error *err)
 {
-    static const char cpu_prefix[] = "cpu:";
     cop_device_info info = {0};
-    char device[256];
+    const char *device = NULL;
     cop_status status = COP_OK;
 
     COP_TRY(status, cop_backend_info(run->backend, &info, err));
     cop_run_note(run, COP_LOG_INFO, "device: %s", info.name);
-    if (strncmp(info.name, cpu_prefix, sizeof cpu_prefix - 1) == 0) {
-        const cop_cpu_info cpu = cop_cpu_describe(); // the CPU's name is a fact of its own
-        (void)snprintf(device, sizeof device, "f32: %s; bf16: %s; %s", cpu.matmul_f32,
-                       cpu.matmul_bf16, cpu.simd);
-    } else {
-        const char *colon = strstr(info.name, ": ");
-        (void)snprintf(device, sizeof device, "%s", colon != NULL ? colon + 2 : info.name);
+    device = strstr(info.name, ": ");
+    device = device != NULL ? device + 2 : info.name;
+    if (strncmp(info.name, "cpu: ", 5) == 0 && run->options->cpu_device != NULL) {
+        device = run->options->cpu_device; // the CPU's name is a fact of its own
     }
     COP_TRY(status, note_change(run, "device", device, "", err));
 

@@ -31,6 +31,8 @@ typedef struct cop_search_options {
     volatile int *stop;    // set to nonzero (signal handler): finish the step, save, return
     bool *was_stopped;     // out; may be NULL
     const char *command;   // command line, for provenance; may be NULL
+    // The device of a study on the CPU, for provenance: what its matmuls run on. NULL: its name.
+    const char *cpu_device;
     // Called after every training step and every evaluation, e.g. to set `stop`. NULL: none.
     void (*tick)(void *context);
     void *tick_context;

@@ -253,7 +253,8 @@ static void unknown_backends_are_refused_with_the_known_ones(void **state)
     cop_error err = {0};
     assert_int_equal(cop_backend_create(&backend, "tpu", &err), COP_ERR_CONFIG);
     assert_null(backend);
-    assert_string_equal(err.message, "backend: name is tpu (allowed: auto, cpu, cuda, cuda:<device>, reference)");
+    assert_string_equal(
+        err.message, "backend: name is tpu (allowed: auto, cpu, cuda, cuda:<device>, reference)");
 }
 
 static void a_part_of_a_matrix_points_into_it(void **state)
