@@ -22,6 +22,7 @@
 #include "base/file.h"
 #include "base/system.h"
 #include "base/text.h"
+#include "kernels/peak.h"
 #include "model/arch_json.h"
 #include "model/cost.h"
 

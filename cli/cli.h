@@ -24,7 +24,7 @@
 enum { COP_EXIT_DONE = 0, COP_EXIT_FAILED = 1, COP_EXIT_USAGE = 2 };
 
 typedef enum cop_cli_precision {
-    COP_CLI_PRECISION_AUTO, // bf16 where the CPU multiplies it in hardware, f32 elsewhere
+    COP_CLI_PRECISION_AUTO, // bf16 where the device multiplies it in hardware, f32 elsewhere
     COP_CLI_PRECISION_F32,
     COP_CLI_PRECISION_BF16
 } cop_cli_precision;
@@ -35,6 +35,7 @@ typedef struct cop_cli_common {
     bool is_forced;              // --force: existing output is replaced
     int threads;                 // --threads N; 0: all. Already applied
     cop_cli_precision precision; // --precision
+    const char *device;          // --device: a name that the backends know; NULL: "auto"
 } cop_cli_common;
 
 // Shared options, to be named as children of a command's struct argp:
@@ -45,10 +46,25 @@ extern const struct argp cop_cli_json_argp;      // --json
 extern const struct argp cop_cli_force_argp;     // --force
 extern const struct argp cop_cli_run_argp;       // --threads N, -q, -v
 extern const struct argp cop_cli_precision_argp; // --precision f32|bf16|auto
+extern const struct argp cop_cli_device_argp;    // --device NAME
 void cop_cli_pass_common(struct argp_state *state, cop_cli_common *common);
 
-// The precision to compute in: `auto` is decided by the CPU.
-cop_precision cop_cli_precision_of(const cop_cli_common *common);
+// The device to compute on, for cop_backend_create(), and its backend; the caller destroys it.
+const char *cop_cli_device_of(const cop_cli_common *common);
+COP_MUST_CHECK cop_status cop_cli_backend(cop_backend **out, const cop_cli_common *common,
+                                          cop_error *err);
+// For an option of another name that sets it; wrong usage exits with 2.
+void cop_cli_set_device(const struct argp_state *state, cop_cli_common *common, const char *option,
+                        const char *name);
+// A progress line that names it, and its name for a result.
+void cop_cli_note_device(cop_backend *backend, cop_precision precision);
+json_t *cop_cli_device_json(cop_backend *backend);
+// The precision to compute in: `auto` is decided by the device.
+COP_MUST_CHECK cop_status cop_cli_precision_of(cop_precision *out, const cop_cli_common *common,
+                                               cop_backend *backend, cop_error *err);
+// Checks a plan against what is free on the device and on the host.
+COP_MUST_CHECK cop_status cop_cli_check_memory(const cop_plan *plan, const char *what,
+                                               cop_backend *backend, cop_error *err);
 
 // Parses; on wrong usage prints why and exits with 2, on --help exits with 0.
 void cop_cli_parse(const struct argp *argp, int argc, char **argv, void *arguments);

@@ -172,9 +172,13 @@ int cop_cmd_distill(int argc, char **argv)
         {0},
     };
     static const struct argp_child children[] = {
-        {&cop_training_argp, 0, NULL, 0}, {&cop_cli_precision_argp, 0, NULL, 0},
-        {&cop_cli_json_argp, 0, NULL, 0}, {&cop_cli_force_argp, 0, NULL, 0},
-        {&cop_cli_run_argp, 0, NULL, 0},  {0},
+        {&cop_training_argp, 0, NULL, 0},
+        {&cop_cli_device_argp, 0, NULL, 0},
+        {&cop_cli_precision_argp, 0, NULL, 0},
+        {&cop_cli_json_argp, 0, NULL, 0},
+        {&cop_cli_force_argp, 0, NULL, 0},
+        {&cop_cli_run_argp, 0, NULL, 0},
+        {0},
     };
     static const struct argp argp = {
         .options = options,

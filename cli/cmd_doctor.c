@@ -23,6 +23,7 @@
 #include "cli/cli.h"
 #include "kernels/cpu.h"
 #include "kernels/cuda_plugin.h"
+#include "kernels/peak.h"
 
 typedef struct arguments {
     cop_cli_common common;
@@ -141,24 +142,41 @@ static json_t *describe_blas(json_t *warnings)
     return blas;
 }
 
-static cop_status measure(json_t *report, cop_error *err)
+// The matmul rates of a backend, as a section of the report.
+static cop_status measure(json_t *report, const char *section, const char *device, cop_error *err)
 {
-    cop_status status = COP_OK;
     static const double seconds = 0.5;
-    double f32 = 0.0;
-    double bf16 = 0.0;
+    cop_status status = COP_OK;
+    cop_backend *backend = NULL;
+    cop_device_info info = {0};
+    double rate = 0.0;
     json_t *matmul = json_object();
-    (void)json_object_set_new(report, "matmul", matmul);
-    put_text(matmul, "shape", "2048 x 1024 x 1024");
-    COP_TRY(status, cop_cpu_matmul_peak(&f32, COP_F32, seconds, err));
-    (void)json_object_set_new(matmul, "f32_gflops", json_real(1e-9 * f32));
-    if (cop_cpu_describe().has_fast_bf16) {
-        COP_TRY(status, cop_cpu_matmul_peak(&bf16, COP_BF16, seconds, err));
-        (void)json_object_set_new(matmul, "bf16_gflops", json_real(1e-9 * bf16));
+
+    (void)json_object_set_new(report, section, matmul);
+    COP_TRY(status, cop_backend_create(&backend, device, err));
+    COP_TRY(status, cop_backend_info(backend, &info, err));
+    put_text(matmul, "device", info.name);
+    put_text(matmul, "shape", info.is_host_memory ? "2048 x 1024 x 1024" : "8192 x 8192 x 8192");
+    COP_TRY(status, cop_matmul_peak(backend, &rate, COP_F32, seconds, err));
+    (void)json_object_set_new(matmul, "f32_gflops", json_real(1e-9 * rate));
+    if (info.has_bf16_matmul) {
+        COP_TRY(status, cop_matmul_peak(backend, &rate, COP_BF16, seconds, err));
+        (void)json_object_set_new(matmul, "bf16_gflops", json_real(1e-9 * rate));
     }
 
 done:
+    cop_backend_destroy(backend);
     return status;
+}
+
+// A GPU that cannot be measured is a finding, not the end of the report.
+static void measure_gpu(json_t *report, const json_t *cuda, json_t *warnings)
+{
+    cop_error err = {0};
+    if (json_is_true(json_object_get(cuda, "is_usable")) &&
+        measure(report, "matmul_cuda", "cuda", &err) != COP_OK) {
+        warn(warnings, err.message);
+    }
 }
 
 static json_t *describe_libraries(void)
@@ -370,11 +388,14 @@ int cop_cmd_doctor(int argc, char **argv)
     (void)json_object_set_new(report, "machine", describe_machine());
     (void)json_object_set_new(report, "blas", describe_blas(warnings));
     if (!given.is_quick) {
-        COP_TRY(status, measure(report, &err));
+        COP_TRY(status, measure(report, "matmul", "cpu", &err));
     }
     (void)json_object_set_new(report, "libraries", describe_libraries());
     (void)json_object_set_new(report, "parts", describe_parts());
     (void)json_object_set_new(report, "cuda", describe_cuda());
+    if (!given.is_quick) {
+        measure_gpu(report, json_object_get(report, "cuda"), warnings);
+    }
     (void)json_object_set_new(report, "limits", describe_limits());
     (void)json_object_set(report, "warnings", warnings);
     if (given.common.is_json) {

@@ -42,7 +42,8 @@ typedef struct evaluation {
     const arguments *given; // borrowed
     const char *model;      // the one at hand
     cop_precision precision;
-    cop_backend *backend;
+    cop_backend *backend; // borrowed
+    cop_device_info device;
     cop_checkpoint *checkpoint;
     cop_checkpoint *teacher_checkpoint;
     cop_tokens *tokens;
@@ -133,7 +134,6 @@ static cop_status open_inputs(evaluation *run, cop_error *err)
                                            COP_HELD_OUT_SEED, true, err));
         COP_TRY(status, count_sequences(run, err));
     }
-    COP_TRY(status, cop_backend_create(&run->backend, "auto", err));
 
 done:
     return status;
@@ -146,7 +146,6 @@ static cop_status check_memory(const evaluation *run, const cop_network_options 
     const cop_arch *teacher_arch =
         run->teacher_checkpoint != NULL ? cop_checkpoint_arch(run->teacher_checkpoint) : NULL;
     cop_status status = COP_OK;
-    cop_plan_room room = {0};
     cop_plan plan;
 
     cop_plan_init(&plan);
@@ -155,8 +154,7 @@ static cop_status check_memory(const evaluation *run, const cop_network_options 
     if (teacher_arch != NULL) {
         COP_TRY(status, cop_teacher_plan(&plan, teacher_arch, teacher, true, run->backend, err));
     }
-    COP_TRY(status, cop_plan_room_of(&room, run->backend, err));
-    COP_TRY(status, cop_plan_check_room(&plan, "eval", &room, NULL, err));
+    status = cop_cli_check_memory(&plan, "eval", run->backend, err);
 
 done:
     return status;
@@ -240,6 +238,7 @@ static json_t *json_of(const evaluation *run)
     const cop_estimate perplexity = perplexity_of(found->loss);
     json_t *result = json_object();
     put(result, "model", json_string(run->model));
+    put(result, "device", json_string(run->device.name));
     put(result, "precision", json_string(cop_precision_name(run->precision)));
     if (run->given->data != NULL) {
         put(result, "sequences", json_integer(found->sequences));
@@ -271,9 +270,9 @@ static void print_tables_of_one(const evaluation *run)
     if (run->given->data != NULL) {
         const cop_estimate perplexity = perplexity_of(found->loss);
         cop_cli_table table;
-        cop_cli_print("%s on %s: %" PRId64 " sequences of %" PRId64 " tokens, %s\n", run->model,
+        cop_cli_print("%s on %s: %" PRId64 " sequences of %" PRId64 " tokens, %s, %s\n", run->model,
                       run->given->data, found->sequences, found->sequence_tokens,
-                      cop_precision_name(run->precision));
+                      cop_precision_name(run->precision), run->device.name);
         cop_cli_table_init(&table, "lrr");
         cop_cli_estimate_heading(&table, "metric");
         cop_cli_estimate_row(&table, "loss (nats per token)", &found->loss);
@@ -290,11 +289,12 @@ static void print_tables_of_one(const evaluation *run)
     if (run->given->has_latency) {
         const cop_latency *latency = &found->latency;
         char rate[COP_TEXT_NUMBER_BYTES];
-        cop_cli_print("latency of %" PRId64 " x %" PRId64 " tokens: median %.2f ms, 10..90 %% "
+        cop_cli_print("latency of %" PRId64 " x %" PRId64 " tokens, %s: median %.2f ms, 10..90 %% "
                       "%.2f..%.2f ms, %s tokens/s, %" PRId64 " repeats\n",
-                      run->given->batch, run->sequence, 1e3 * latency->median_seconds,
-                      1e3 * latency->low_seconds, 1e3 * latency->high_seconds,
-                      cop_text_count(rate, latency->tokens_per_second), latency->repeats);
+                      run->given->batch, run->sequence, run->device.name,
+                      1e3 * latency->median_seconds, 1e3 * latency->low_seconds,
+                      1e3 * latency->high_seconds, cop_text_count(rate, latency->tokens_per_second),
+                      latency->repeats);
     }
 }
 
@@ -350,7 +350,6 @@ static void release(evaluation *run)
     cop_tokens_destroy(run->tokens);
     cop_checkpoint_destroy(run->teacher_checkpoint);
     cop_checkpoint_destroy(run->checkpoint);
-    cop_backend_destroy(run->backend);
 }
 
 static cop_status evaluate(evaluation *run, cop_error *err)
@@ -374,18 +373,28 @@ done:
 
 static int evaluate_all(const arguments *given)
 {
-    const cop_precision precision = cop_cli_precision_of(&given->common);
     const bool is_table = given->models > 1 && !given->common.is_json;
-    json_t *list = json_array();
+    json_t *list = NULL;
+    cop_precision precision = COP_PRECISION_F32;
+    cop_backend *backend = NULL;
+    cop_device_info device = {0};
     cop_status status = COP_OK;
     cop_cli_table table;
     cop_error err = {0};
 
+    COP_TRY(status, cop_cli_backend(&backend, &given->common, &err));
+    COP_TRY(status, cop_backend_info(backend, &device, &err));
+    COP_TRY(status, cop_cli_precision_of(&precision, &given->common, backend, &err));
+    list = json_array();
     if (is_table) {
         print_heading(&table, given);
     }
     for (int i = 0; i < given->models && status == COP_OK; i++) {
-        evaluation run = {.given = given, .model = given->model[i], .precision = precision};
+        evaluation run = {.given = given,
+                          .model = given->model[i],
+                          .precision = precision,
+                          .backend = backend,
+                          .device = device};
         status = evaluate(&run, &err);
         if (status == COP_OK && given->common.is_json) {
             (void)json_array_append_new(list, json_of(&run));
@@ -399,6 +408,9 @@ static int evaluate_all(const arguments *given)
     if (is_table) {
         cop_cli_table_print(&table); // what was measured before a failure is shown all the same
     }
+
+done:
+    cop_backend_destroy(backend);
     if (status != COP_OK || !given->common.is_json) {
         json_decref(list);
         return cop_cli_finish(status, &err);
@@ -424,6 +436,7 @@ int cop_cmd_eval(int argc, char **argv)
         {0},
     };
     static const struct argp_child children[] = {
+        {&cop_cli_device_argp, 0, NULL, 0},
         {&cop_cli_precision_argp, 0, NULL, 0},
         {&cop_cli_json_argp, 0, NULL, 0},
         {&cop_cli_run_argp, 0, NULL, 0},

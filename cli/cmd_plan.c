@@ -4,15 +4,16 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "kernels/cpu.h"
+#include "kernels/peak.h"
 #include "search/search.h"
 
 typedef struct arguments {
     cop_cli_common common;
     const char *study;
-    double peak;           // 0: measured
+    double peak; // FLOP/s; 0: measured
+    bool is_measured;
     double efficiency;     // share of the peak
-    uint64_t device_bytes; // 0: this machine's
+    uint64_t device_bytes; // 0: those of the device
 } arguments;
 
 static const double measure_seconds = 1.0;
@@ -114,14 +115,15 @@ static int print_json(const cop_search_plan *plan, const arguments *given)
         plan->teacher_flops, "seconds", plan->teacher_seconds, "tokens", (json_int_t)plan->tokens,
         "tokens_without_halving", (json_int_t)plan->tokens_without_halving, "saving", saving(plan),
         "flops", plan->flops, "seconds", plan->seconds);
-    json_t *more = json_pack(
-        "{s:f, s:f, s:f, s:s, s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "flops_per_second",
-        plan->flops_per_second, "peak_flops_per_second", given->peak, "efficiency",
-        given->efficiency, "precision", cop_precision_name(plan->precision), "micro_batch",
-        (json_int_t)plan->micro_batch, "held_out_sequences", (json_int_t)plan->held_out_sequences,
-        "teacher_cache_bytes", (json_int_t)plan->teacher_cache_bytes, "checkpoint_bytes",
-        (json_int_t)plan->checkpoint_bytes, "largest", plan->largest, "memory",
-        memory_json(&plan->memory), "memory_teacher", memory_json(&plan->memory_teacher));
+    json_t *more =
+        json_pack("{s:f, s:f, s:f, s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:o, s:o}",
+                  "flops_per_second", plan->flops_per_second, "peak_flops_per_second", given->peak,
+                  "efficiency", given->efficiency, "device", plan->device, "precision",
+                  cop_precision_name(plan->precision), "micro_batch", (json_int_t)plan->micro_batch,
+                  "held_out_sequences", (json_int_t)plan->held_out_sequences, "teacher_cache_bytes",
+                  (json_int_t)plan->teacher_cache_bytes, "checkpoint_bytes",
+                  (json_int_t)plan->checkpoint_bytes, "largest", plan->largest, "memory",
+                  memory_json(&plan->memory), "memory_teacher", memory_json(&plan->memory_teacher));
     if (document != NULL && more != NULL) {
         (void)json_object_update(document, more);
     }
@@ -201,9 +203,10 @@ static int print_text(const cop_search_plan *plan, const arguments *given, cop_e
     cop_cli_print("%lld of %lld grid points are feasible\n\n", (long long)plan->feasible,
                   (long long)plan->size);
     print_stages(plan);
-    cop_cli_print("\nat %s FLOP/s: %.0f %% of a matmul peak of %s FLOP/s in %s\n",
+    cop_cli_print("\nat %s FLOP/s: %.0f %% of a matmul peak of %s FLOP/s in %s%s%s\n",
                   cop_text_count(a, plan->flops_per_second), 100.0 * given->efficiency,
-                  cop_text_count(b, given->peak), cop_precision_name(plan->precision));
+                  cop_text_count(b, given->peak), cop_precision_name(plan->precision),
+                  given->is_measured ? " on " : "", given->is_measured ? plan->device : "");
     cop_cli_print("all candidates to the last rung: %s tokens, %.1f times as many\n",
                   cop_text_count(a, (double)plan->tokens_without_halving), saving(plan));
     cop_cli_print("disk: %s for the teacher's states%s, %s for the probes' states\n",
@@ -239,7 +242,11 @@ int cop_cmd_plan(int argc, char **argv)
         {0},
     };
     static const struct argp_child children[] = {
-        {&cop_cli_json_argp, 0, NULL, 0}, {&cop_cli_run_argp, 0, NULL, 0}, {0}};
+        {&cop_cli_device_argp, 0, NULL, 0},
+        {&cop_cli_json_argp, 0, NULL, 0},
+        {&cop_cli_run_argp, 0, NULL, 0},
+        {0},
+    };
     static const struct argp argp = {
         .options = options,
         .parser = parse,
@@ -252,20 +259,25 @@ int cop_cmd_plan(int argc, char **argv)
     cop_error err = {0};
     cop_status status = COP_OK;
     cop_study_file study = {0};
+    cop_backend *backend = NULL;
     static cop_search_plan plan; // large
     int code = COP_EXIT_DONE;
     cop_cli_parse(&argp, argc, argv, &given);
 
     COP_TRY(status, cop_study_file_read(&study, given.study, false, &err));
-    COP_TRY(status, cop_search_plan_make_for(&plan, &study, "auto", given.device_bytes, &err));
-    if (given.peak == 0.0) {
+    COP_TRY(status, cop_search_plan_make_for(&plan, &study, cop_cli_device_of(&given.common),
+                                             given.device_bytes, &err));
+    given.is_measured = given.peak == 0.0;
+    if (given.is_measured) {
         const cop_dtype dtype = plan.precision == COP_PRECISION_BF16 ? COP_BF16 : COP_F32;
-        COP_TRY(status, cop_cpu_matmul_peak(&given.peak, dtype, measure_seconds, &err));
+        COP_TRY(status, cop_cli_backend(&backend, &given.common, &err));
+        COP_TRY(status, cop_matmul_peak(backend, &given.peak, dtype, measure_seconds, &err));
     }
     cop_search_plan_time(&plan, given.peak, given.efficiency);
     code = given.common.is_json ? print_json(&plan, &given) : print_text(&plan, &given, &err);
 
 done:
+    cop_backend_destroy(backend);
     cop_study_file_release(&study);
     return status == COP_OK ? code : cop_cli_finish(status, &err);
 }

@@ -75,11 +75,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
 // NOLINTEND(concurrency-mt-unsafe)
 
 static const struct argp_child children[] = {
-    {&cop_cli_precision_argp, 0, NULL, 0},
-    {&cop_cli_force_argp, 0, NULL, 0},
-    {&cop_cli_json_argp, 0, NULL, 0},
-    {&cop_cli_run_argp, 0, NULL, 0},
-    {0},
+    {&cop_cli_device_argp, 0, NULL, 0}, {&cop_cli_precision_argp, 0, NULL, 0},
+    {&cop_cli_force_argp, 0, NULL, 0},  {&cop_cli_json_argp, 0, NULL, 0},
+    {&cop_cli_run_argp, 0, NULL, 0},    {0},
 };
 
 static const struct argp argp = {
@@ -99,7 +97,7 @@ static int64_t smallest(int64_t a, int64_t b, int64_t c)
 }
 
 static cop_importance_settings settings_of(const arguments *given, const cop_checkpoint *teacher,
-                                           const cop_tokens *tokens)
+                                           const cop_tokens *tokens, cop_precision precision)
 {
     cop_importance_settings settings = COP_IMPORTANCE_SETTINGS_DEFAULT;
     settings.samples = given->samples;
@@ -109,7 +107,7 @@ static cop_importance_settings settings_of(const arguments *given, const cop_che
                                        cop_tokens_count(tokens) - 1);
     settings.batch = given->batch;
     settings.with_perplexity = !given->without_perplexity;
-    settings.precision = cop_cli_precision_of(&given->common);
+    settings.precision = precision;
     return settings;
 }
 
@@ -131,7 +129,6 @@ static cop_status check_memory(const cop_arch *arch, const cop_importance_settin
                                cop_backend *backend, cop_error *err)
 {
     cop_status status = COP_OK;
-    cop_plan_room room = {0};
     cop_plan plan;
     const cop_network_options network = {
         .precision = settings->precision,
@@ -142,9 +139,9 @@ static cop_status check_memory(const cop_arch *arch, const cop_importance_settin
     cop_plan_init(&plan);
     COP_TRY(status, cop_network_plan(&plan, "teacher", arch, &network, backend, err));
     COP_TRY(status, cop_importance_plan(&plan, arch, settings, backend, err));
+    cop_cli_note_device(backend, settings->precision);
     show_plan(&plan);
-    COP_TRY(status, cop_plan_room_of(&room, backend, err));
-    COP_TRY(status, cop_plan_check_room(&plan, "score", &room, NULL, err));
+    status = cop_cli_check_memory(&plan, "score", backend, err);
 
 done:
     return status;
@@ -255,15 +252,17 @@ static json_t *json_layers(const cop_importance *importance, const cop_arch *arc
 
 static int print_json(const arguments *given, const cop_importance *importance,
                       const cop_arch *arch, const cop_importance_settings *settings,
-                      int64_t samples, cop_hash key, bool was_cached, double seconds)
+                      cop_backend *backend, int64_t samples, cop_hash key, bool was_cached,
+                      double seconds)
 {
     char key_text[COP_HASH_TEXT_BYTES];
     return cop_cli_print_json(json_pack(
-        "{s:s, s:s, s:b, s:s, s:s, s:I, s:I, s:s, s:s, s:o, s:o, s:o, s:f}", "output",
+        "{s:s, s:s, s:b, s:s, s:s, s:I, s:I, s:o, s:s, s:s, s:o, s:o, s:o, s:f}", "output",
         given->output, "key", cop_hash_text(key_text, key), "cached", was_cached, "teacher",
         given->model, "data", given->data, "samples", (json_int_t)samples, "sequence",
-        (json_int_t)settings->sequence, "precision", cop_precision_name(settings->precision),
-        "aggregation", cop_aggregate_name(COP_AGGREGATE_DEFAULT), "perplexity",
+        (json_int_t)settings->sequence, "device", cop_cli_device_json(backend), "precision",
+        cop_precision_name(settings->precision), "aggregation",
+        cop_aggregate_name(COP_AGGREGATE_DEFAULT), "perplexity",
         json_number(cop_importance_teacher_perplexity(importance)), "layers",
         json_layers(importance, arch), "channels",
         json_range(
@@ -279,6 +278,7 @@ static cop_status run(const arguments *given, int *exit_code, cop_error *err)
     cop_backend *backend = NULL;
     cop_importance *importance = NULL;
     cop_importance_settings settings = {0};
+    cop_precision precision = COP_PRECISION_F32;
     cop_hash key = {0};
     bool was_cached = false;
     const cop_arch *arch = NULL;
@@ -287,12 +287,13 @@ static cop_status run(const arguments *given, int *exit_code, cop_error *err)
     COP_TRY(status, cop_checkpoint_open(&teacher, given->model, err));
     arch = cop_checkpoint_arch(teacher);
     COP_TRY(status, cop_tokens_open(&tokens, given->data, arch->vocab, err));
-    settings = settings_of(given, teacher, tokens);
+    COP_TRY(status, cop_cli_backend(&backend, &given->common, err));
+    COP_TRY(status, cop_cli_precision_of(&precision, &given->common, backend, err));
+    settings = settings_of(given, teacher, tokens, precision);
     COP_TRY(status, cop_importance_find(&importance, given->output, teacher, tokens, &settings,
                                         given->common.is_forced, err));
     was_cached = importance != NULL;
     if (!was_cached) {
-        COP_TRY(status, cop_backend_create(&backend, "auto", err));
         COP_TRY(status, check_memory(arch, &settings, backend, err));
         COP_TRY(status,
                 cop_importance_obtain(&importance, given->output, teacher, tokens, &settings,
@@ -302,7 +303,7 @@ static cop_status run(const arguments *given, int *exit_code, cop_error *err)
     cop_importance_destroy(importance);
     COP_TRY(status, cop_importance_read(&importance, given->output, teacher, &key, err));
     if (given->common.is_json) {
-        *exit_code = print_json(given, importance, arch, &settings,
+        *exit_code = print_json(given, importance, arch, &settings, backend,
                                 cop_importance_samples(tokens, &settings), key, was_cached,
                                 cop_clock_seconds() - start);
     } else {

@@ -13,7 +13,6 @@ typedef struct arguments {
     cop_cli_common common;
     const char *study;
     const char *directory;
-    const char *backend;
 } arguments;
 
 static volatile int stop_requested;
@@ -40,7 +39,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
     switch (key) {
     case 'o': given->directory = text; return 0;
-    case 'b': given->backend = text; return 0;
+    case 'b': cop_cli_set_device(state, &given->common, "--backend", text); return 0;
     case ARGP_KEY_INIT: cop_cli_pass_common(state, &given->common); return 0;
     case ARGP_KEY_ARG:
         if (given->study != NULL) {
@@ -164,11 +163,15 @@ int cop_cmd_search(int argc, char **argv)
     static const struct argp_option options[] = {
         {"output", 'o', "DIR", 0,
          "Study directory; without it, the study file's path with .study for .yaml", 0},
-        {"backend", 'b', "NAME", 0, "auto, cpu or reference", 0},
+        {"backend", 'b', "NAME", 0, "The same as --device", 0},
         {0},
     };
     static const struct argp_child children[] = {
-        {&cop_cli_json_argp, 0, NULL, 0}, {&cop_cli_run_argp, 0, NULL, 0}, {0}};
+        {&cop_cli_device_argp, 0, NULL, 0},
+        {&cop_cli_json_argp, 0, NULL, 0},
+        {&cop_cli_run_argp, 0, NULL, 0},
+        {0},
+    };
     static const struct argp argp = {
         .options = options,
         .parser = parse,
@@ -178,23 +181,23 @@ int cop_cmd_search(int argc, char **argv)
             "them. Started again after any interruption it continues, with the same result.",
         .children = children,
     };
-    arguments given = {.backend = "auto"};
+    arguments given = {0};
     cop_error err = {0};
     cop_status status = COP_OK;
     cop_study_file study = {0};
     cop_text command = {0};
-    char device[160];
+    char cpu_device[160];
     char *directory = NULL;
     bool was_stopped = false;
     cop_search_options settings = {
-        .stop = &stop_requested, .was_stopped = &was_stopped, .device = device};
+        .stop = &stop_requested, .was_stopped = &was_stopped, .cpu_device = cpu_device};
     summary result = {0};
     int code = COP_EXIT_DONE;
     cop_cli_parse(&argp, argc, argv, &given);
 
     const cop_cpu_info cpu = cop_cpu_describe();
-    (void)snprintf(device, sizeof device, "f32: %s; bf16: %s; %s", cpu.matmul_f32, cpu.matmul_bf16,
-                   cpu.simd);
+    (void)snprintf(cpu_device, sizeof cpu_device, "f32: %s; bf16: %s; %s", cpu.matmul_f32,
+                   cpu.matmul_bf16, cpu.simd);
     directory = given.directory != NULL ? cop_alloc_string(given.directory)
                                         : cop_study_file_directory(given.study);
     if (directory == NULL) {
@@ -205,7 +208,7 @@ int cop_cmd_search(int argc, char **argv)
     COP_TRY(status, cop_study_file_read(&study, given.study, true, &err));
     catch_signals();
     settings.directory = directory;
-    settings.backend = given.backend;
+    settings.backend = cop_cli_device_of(&given.common);
     settings.command = cop_text_view(&command);
     COP_TRY(status, cop_search_run(&study, &settings, &err));
     COP_TRY(status, summarize(&result, &study, directory, &err));

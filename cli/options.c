@@ -5,12 +5,11 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "kernels/cpu.h"
 
 // argp ends the program while it parses, before any thread exists.
 // NOLINTBEGIN(concurrency-mt-unsafe)
 
-enum { KEY_JSON = 0x1000, KEY_FORCE, KEY_THREADS, KEY_PRECISION };
+enum { KEY_JSON = 0x1000, KEY_FORCE, KEY_THREADS, KEY_PRECISION, KEY_DEVICE };
 
 enum { THREADS_MAX = 4096 };
 
@@ -50,14 +49,13 @@ int cop_cli_word(const struct argp_state *state, const char *option, const char 
     return 0; // argp_error() has ended the program
 }
 
-cop_precision cop_cli_precision_of(const cop_cli_common *common)
+void cop_cli_set_device(const struct argp_state *state, cop_cli_common *common, const char *option,
+                        const char *name)
 {
-    switch (common->precision) {
-    case COP_CLI_PRECISION_F32: return COP_PRECISION_F32;
-    case COP_CLI_PRECISION_BF16: return COP_PRECISION_BF16;
-    case COP_CLI_PRECISION_AUTO: break;
+    if (!cop_backend_is_known(name)) {
+        argp_error(state, "%s is %s (allowed: " COP_BACKEND_NAMES ")", option, name);
     }
-    return cop_cpu_describe().has_fast_bf16 ? COP_PRECISION_BF16 : COP_PRECISION_F32;
+    common->device = name;
 }
 
 static error_t parse_common(int key, char *text, struct argp_state *state)
@@ -75,6 +73,7 @@ static error_t parse_common(int key, char *text, struct argp_state *state)
         common->precision =
             (cop_cli_precision)cop_cli_word(state, "--precision", text, precisions, 3);
         break;
+    case KEY_DEVICE: cop_cli_set_device(state, common, "--device", text); break;
     case 'q': cop_cli_terminal_set(COP_CLI_QUIET); break;
     case 'v': cop_cli_terminal_set(COP_CLI_VERBOSE); break;
     default: return ARGP_ERR_UNKNOWN;
@@ -98,7 +97,15 @@ static const struct argp_option run_options[] = {
 };
 static const struct argp_option precision_options[] = {
     {"precision", KEY_PRECISION, "TYPE", 0,
-     "f32, bf16 or auto (default): bf16 where the CPU multiplies it in hardware", 1},
+     "f32, bf16 or auto (default): bf16 where the device multiplies it in hardware", 1},
+    {0},
+};
+static const struct argp_option device_options[] = {
+    {"device", KEY_DEVICE, "NAME", 0,
+     "Compute on cpu, cuda, cuda:N, reference (slow and exact) or auto (default): the first GPU "
+     "that "
+     "works, else the CPU",
+     1},
     {0},
 };
 
@@ -106,6 +113,7 @@ const struct argp cop_cli_json_argp = {.options = json_options, .parser = parse_
 const struct argp cop_cli_force_argp = {.options = force_options, .parser = parse_common};
 const struct argp cop_cli_run_argp = {.options = run_options, .parser = parse_common};
 const struct argp cop_cli_precision_argp = {.options = precision_options, .parser = parse_common};
+const struct argp cop_cli_device_argp = {.options = device_options, .parser = parse_common};
 
 // What cop_cli_parse() was called with: state->root_argp is argp's own, with --help beside it.
 static const struct argp *command_argp;

@@ -29,7 +29,7 @@ typedef struct cop_training {
     cop_trainer *trainer;
 
     uint64_t planned_bytes; // of the backend's memory
-    double peak;            // FLOP/s of matrix products on this machine; 0: unknown
+    double peak;            // FLOP/s of matrix products on the device
     int64_t first_step;
     double seconds; // of steps, without measuring and saving
     double flops;

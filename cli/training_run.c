@@ -12,10 +12,8 @@
 #include "base/version.h"
 #include "cli/quality.h"
 #include "cli/training_internal.h"
-#include "kernels/cpu.h"
 
 static const double save_interval_seconds = 300.0;
-static const double peak_seconds = 0.3;
 
 static volatile sig_atomic_t caught_signal;
 
@@ -110,11 +108,9 @@ static cop_status train(cop_training *run, cop_error *err)
 {
     const int64_t tokens = run->trainer_options.batch * run->trainer_options.sequence;
     const int64_t steps = run->trainer_options.schedule.steps;
-    const cop_dtype dtype = run->precision == COP_PRECISION_BF16 ? COP_BF16 : COP_F32;
     cop_status status = COP_OK;
     char note[48] = "";
 
-    COP_TRY(status, cop_cpu_matmul_peak(&run->peak, dtype, peak_seconds, err));
     run->first_step = cop_trainer_steps(run->trainer);
     run->saved_seconds = cop_clock_seconds();
     cop_progress_init(&run->progress, run->job->verb, "token", steps * tokens,
@@ -183,6 +179,8 @@ static int print_json(const cop_training *run, const cop_training_quality *quali
     put(result, "steps", json_integer(options->schedule.steps));
     put(result, "tokens",
         json_integer(options->schedule.steps * options->batch * options->sequence));
+    put(result, "device", cop_cli_device_json(run->backend));
+    put(result, "precision", json_string(cop_precision_name(run->precision)));
     put(result, "seconds", json_real(run->seconds));
     put(result, "peak_share", json_real(peak_share(run)));
     put(result, "peak_memory_bytes", json_integer((json_int_t)cop_system_resident_peak_bytes()));

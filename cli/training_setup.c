@@ -9,12 +9,14 @@
 #include "cli/quality.h"
 #include "cli/training_internal.h"
 #include "distill/memory_form.h"
+#include "kernels/peak.h"
 #include "model/arch_json.h"
 
 enum { VALIDATION_SEQUENCES_MAX = 128 };
 
 static const double rate_from_nothing = 1e-3;
 static const double rate_of_trained = 1e-4;
+static const double peak_seconds = 0.3;
 
 static bool needs_teacher(const cop_training *run)
 {
@@ -162,7 +164,9 @@ cop_status cop_training_open(cop_training *run, cop_error *err)
             cop_file_check_absent(job->options->output, job->options->common.is_forced, err));
     COP_TRY(status, name_state(run, err));
     COP_TRY(status, open_models(run, err));
-    run->precision = cop_cli_precision_of(&job->options->common);
+    COP_TRY(status, cop_cli_backend(&run->backend, &job->options->common, err));
+    COP_TRY(status,
+            cop_cli_precision_of(&run->precision, &job->options->common, run->backend, err));
     run->trainer_options = job->trainer;
     COP_TRY(status,
             cop_training_settle(&run->trainer_options, job->options, &run->arch,
@@ -172,7 +176,11 @@ cop_status cop_training_open(cop_training *run, cop_error *err)
     }
     COP_TRY(status, open_data(run, err));
     COP_TRY(status, hash_inputs(run, err));
-    COP_TRY(status, cop_backend_create(&run->backend, "auto", err));
+    cop_cli_note_device(run->backend, run->precision);
+    // Before anything lies in the device's memory: the operands are large.
+    COP_TRY(status, cop_matmul_peak(run->backend, &run->peak,
+                                    run->precision == COP_PRECISION_BF16 ? COP_BF16 : COP_F32,
+                                    peak_seconds, err));
 
 done:
     return status;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "kernels/cpu.h"
 #include "kernels/cpu/host.h"
@@ -31,6 +32,32 @@ static bool parse_cuda(const char *name, int *device)
     return true;
 }
 
+bool cop_backend_is_known(const char *name)
+{
+    int device = 0;
+    return strcmp(name, "auto") == 0 || strcmp(name, "cpu") == 0 ||
+           strcmp(name, "reference") == 0 || parse_cuda(name, &device);
+}
+
+static cop_status create_cpu(cop_backend **out, cop_error *err)
+{
+    return cop_host_create(out, cop_fast_ops(), "cpu", cop_cpu_describe().has_fast_bf16, err);
+}
+
+// The first GPU that works, else the CPU: without a word where none is to be expected.
+static cop_status create_auto(cop_backend **out, cop_error *err)
+{
+    cop_error reason = {0};
+    if ((cop_cuda_has_driver() || cop_cuda_is_expected()) &&
+        cop_cuda_create_first(out, &reason) == COP_OK) {
+        return COP_OK;
+    }
+    if (cop_cuda_is_expected()) {
+        cop_log(COP_LOG_WARNING, "the CPU is used: %s", reason.message);
+    }
+    return create_cpu(out, err);
+}
+
 cop_status cop_backend_create(cop_backend **out, const char *name, cop_error *err)
 {
     int device = 0;
@@ -41,16 +68,13 @@ cop_status cop_backend_create(cop_backend **out, const char *name, cop_error *er
     if (parse_cuda(name, &device)) {
         return cop_cuda_create(out, device, err);
     }
-    // Why there is no GPU is what `doctor` says.
-    if (strcmp(name, "auto") == 0 && cop_cuda_has_driver() &&
-        cop_cuda_create_first(out, NULL) == COP_OK) {
-        return COP_OK;
+    if (strcmp(name, "auto") == 0) {
+        return create_auto(out, err);
     }
-    if (strcmp(name, "cpu") == 0 || strcmp(name, "auto") == 0) {
-        return cop_host_create(out, cop_fast_ops(), "cpu", cop_cpu_describe().has_fast_bf16, err);
+    if (strcmp(name, "cpu") == 0) {
+        return create_cpu(out, err);
     }
-    return COP_FAIL(err, COP_ERR_CONFIG,
-                    "backend: name is %s (allowed: auto, cpu, cuda, cuda:<device>, reference)",
+    return COP_FAIL(err, COP_ERR_CONFIG, "backend: name is %s (allowed: " COP_BACKEND_NAMES ")",
                     name);
 }
 

@@ -31,7 +31,7 @@ struct cop_ops;
 
 // What a backend says of its device.
 typedef struct cop_device_info {
-    char name[96];
+    char name[96];              // of backend and device: "cuda: NVIDIA H100 80GB HBM3"
     uint64_t memory_bytes;      // of the device; physical memory for the CPU
     uint64_t memory_free_bytes; // at the time of the call
     bool has_bf16_matmul;       // false: bf16 operands are supported, but no faster than f32
@@ -92,10 +92,14 @@ struct cop_backend {
 };
 
 // Creates a backend by name: "reference", "cpu", "cuda" or "cuda:<device>" (0 …), or "auto": the
-// first GPU where there is one that works, else "cpu".
+// first GPU where there is one that works, else "cpu"; the log says why when a GPU is there and a
+// plugin for it, but it does not work.
 // COP_ERR_CONFIG for an unknown name, listing the known ones; COP_ERR_UNSUPPORTED when the device
 // is absent, saying why. Owned by the caller: cop_backend_destroy().
 COP_MUST_CHECK cop_status cop_backend_create(cop_backend **out, const char *name, cop_error *err);
+// The names that it knows, as a list for messages; whether `name` is one of them.
+#define COP_BACKEND_NAMES "auto, cpu, cuda, cuda:<device>, reference"
+bool cop_backend_is_known(const char *name);
 void cop_backend_destroy(cop_backend *backend);
 
 // Shorthands for the table.

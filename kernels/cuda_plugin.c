@@ -84,11 +84,18 @@ static cop_status take_table(const cop_cuda_plugin **out, void *library, const c
     return COP_OK;
 }
 
+// The file that the user names, or NULL.
+static const char *given_path(void)
+{
+    const char *given = getenv("COP_CUDA_PLUGIN"); // NOLINT(concurrency-mt-unsafe): nobody writes
+    return given != NULL && given[0] != '\0' ? given : NULL;
+}
+
 static cop_status load(cop_error *err)
 {
     char path[PATH_BYTES];
-    const char *given = getenv("COP_CUDA_PLUGIN"); // NOLINT(concurrency-mt-unsafe): nobody writes
-    if (given != NULL && given[0] != '\0') {
+    const char *given = given_path();
+    if (given != NULL) {
         (void)snprintf(path, sizeof path, "%s", given);
     } else if (!find(path)) {
         return COP_FAIL(err, COP_ERR_UNSUPPORTED,
@@ -131,6 +138,12 @@ bool cop_cuda_has_driver(void)
     }
     (void)dlclose(driver);
     return true;
+}
+
+bool cop_cuda_is_expected(void)
+{
+    char path[PATH_BYTES];
+    return access("/dev/nvidia0", F_OK) == 0 && (given_path() != NULL || find(path));
 }
 
 cop_status cop_cuda_create(cop_backend **out, int device, cop_error *err)

@@ -18,6 +18,9 @@ const char *cop_cuda_plugin_path(void);
 // Whether an NVIDIA driver is installed: cheaper to ask than loading the plugin.
 bool cop_cuda_has_driver(void);
 
+// Whether a GPU seems to be there and a plugin for it: doing without is worth a word then.
+bool cop_cuda_is_expected(void);
+
 // A backend on a device. COP_ERR_UNSUPPORTED as above, or without a driver or such a device.
 COP_MUST_CHECK cop_status cop_cuda_create(cop_backend **out, int device, cop_error *err);
 // On the first device that works.

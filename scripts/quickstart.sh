@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The main job, end to end, on this machine's CPU: corpus, teacher, importance, search, report, pick,
+# The main job, end to end, on this machine: corpus, teacher, importance, search, report, pick,
 # distillation, and a closing table against the same architecture trained from scratch.
 #
-#   scripts/quickstart.sh [-o DIR] [TEXT...]
+#   scripts/quickstart.sh [-o DIR] [-d DEVICE] [TEXT...]
 #
 #   -o DIR    where everything is written (default: quickstart/); an interrupted run continues there
+#   -d DEVICE auto (default: a GPU that works, else the CPU), cpu, cuda, cuda:N or reference
 #   TEXT...   files to train on (default: headers and licences that every building machine has)
 #
 # COPPICE=path/to/coppice uses a program that is built already, and installs and builds nothing.
@@ -12,10 +13,12 @@ set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=quickstart
-while getopts "o:h" option; do
+device=auto
+while getopts "o:d:h" option; do
     case $option in
     o) out=$OPTARG ;;
-    h) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    d) device=$OPTARG ;;
+    h) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) exit 2 ;;
     esac
 done
@@ -64,22 +67,22 @@ fi
 
 step "Teacher: trained from scratch"
 if [ ! -e "$out/teacher" ]; then
-    "$COPPICE" train --arch "$root/configs/models/quickstart-teacher.json" --data "$out/train.bin" \
-        --validation "$out/valid.bin" -o "$out/teacher" --sequence 128 --batch 4 --steps 2400 \
-        --learning-rate 3e-3 --warmup 60 --seed 1
+    "$COPPICE" train --device "$device" --arch "$root/configs/models/quickstart-teacher.json" \
+        --data "$out/train.bin" --validation "$out/valid.bin" -o "$out/teacher" \
+        --sequence 128 --batch 4 --steps 2400 --learning-rate 3e-3 --warmup 60 --seed 1
 fi
 
 step "Importance of every layer, head, channel and neuron"
 importance=$out/importance.h5
-[ -e "$importance" ] || "$COPPICE" score "$out/teacher" --data "$out/train.bin" -o "$importance" \
-    --samples 128 --sequence 128
+[ -e "$importance" ] || "$COPPICE" score --device "$device" "$out/teacher" \
+    --data "$out/train.bin" -o "$importance" --samples 128 --sequence 128
 
 step "Search: pruning, probes in rungs, ranking"
 if [ ! -e "$out/study.yaml" ]; then
     cp "$root/configs/studies/quickstart.yaml" "$out/study.yaml"
 fi
-"$COPPICE" plan "$out/study.yaml"
-"$COPPICE" search "$out/study.yaml" -o "$out/study"
+"$COPPICE" plan --device "$device" "$out/study.yaml"
+"$COPPICE" search --device "$device" "$out/study.yaml" -o "$out/study"
 "$COPPICE" report "$out/study"
 
 step "Pick"
@@ -98,13 +101,15 @@ done
 # The same tokens in the same order for both: what differs is the start and the teacher.
 training="--sequence 128 --batch 4 --steps 500 --warmup 30 --seed 2"
 step "Distilling the pick"
-[ -e "$out/distilled" ] || "$COPPICE" distill --teacher "$out/teacher" --student "$out/pick" \
-    --data "$out/train.bin" -o "$out/distilled" $training --learning-rate 1e-3
+[ -e "$out/distilled" ] || "$COPPICE" distill --device "$device" \
+    --teacher "$out/teacher" --student "$out/pick" --data "$out/train.bin" \
+    -o "$out/distilled" $training --learning-rate 1e-3
 step "The same architecture from scratch, on the same tokens"
-[ -e "$out/scratch" ] || "$COPPICE" train --arch "$out/pick/config.json" --data "$out/train.bin" \
-    -o "$out/scratch" $training --learning-rate 3e-3
+[ -e "$out/scratch" ] || "$COPPICE" train --device "$device" --arch "$out/pick/config.json" \
+    --data "$out/train.bin" -o "$out/scratch" $training --learning-rate 3e-3
 
 step "Result, on held-out text"
-"$COPPICE" eval "$out/teacher" "$out/pick-reversed" "$out/pick-random" "$out/pick" "$out/scratch" \
-    "$out/distilled" --data "$out/valid.bin" --teacher "$out/teacher" --sequence 128 --sequences 128
+"$COPPICE" eval --device "$device" "$out/teacher" "$out/pick-reversed" "$out/pick-random" \
+    "$out/pick" "$out/scratch" "$out/distilled" --data "$out/valid.bin" \
+    --teacher "$out/teacher" --sequence 128 --sequences 128
 printf '\nReport: %s/study/report.html   (took %d s)\n' "$out" $(($(date +%s) - started))

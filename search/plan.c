@@ -194,6 +194,7 @@ static cop_status plan_memory(cop_search_plan *plan, const cop_study_file *study
     }
     COP_TRY(status, cop_backend_create(&backend, backend_name, err));
     COP_TRY(status, cop_backend_info(backend, &info, err));
+    memcpy(plan->device, info.name, sizeof plan->device);
     if (device_bytes == 0) {
         device_bytes = info.is_host_memory ? cop_system_memory_bytes() : info.memory_bytes;
     }

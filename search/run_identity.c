@@ -88,13 +88,23 @@ cop_status cop_run_set_path(cop_run *run, const char *key, const char *path, cop
 static cop_status claim_backend(cop_run *run, cop_error *err)
 {
     cop_device_info info = {0};
+    char *stored = NULL;
     cop_status status = COP_OK;
 
     COP_TRY(status, cop_backend_info(run->backend, &info, err));
     info.name[strcspn(info.name, ":")] = '\0';
-    COP_TRY(status, cop_run_claim(run, "backend", "backend", info.name, err));
+    COP_TRY(status, cop_store_get(run->store, "backend", &stored, err));
+    if (stored == NULL) {
+        COP_TRY(status, cop_store_set(run->store, "backend", info.name, err));
+    } else if (strcmp(stored, info.name) != 0) {
+        status = COP_FAIL(err, COP_ERR_CONFIG,
+                          "%s: its results were computed by the backend %s, this one is %s "
+                          "(allowed: --device %s, or another directory)",
+                          run->options->directory, stored, info.name, stored);
+    }
 
 done:
+    cop_free(stored);
     return status;
 }
 
@@ -150,24 +160,43 @@ done:
     return status;
 }
 
-// Another number of threads may round the last bits differently; that is worth a line, not a refusal.
-static cop_status note_threads(cop_run *run, cop_error *err)
+// Another number of threads, or another device of the same kind, may round the last bits differently; that
+// is worth a line, not a refusal.
+static cop_status note_change(cop_run *run, const char *key, const char *value, const char *unit,
+                              cop_error *err)
 {
-    char threads[32];
     char *stored = NULL;
     cop_status status = COP_OK;
 
-    (void)snprintf(threads, sizeof threads, "%d", cop_system_threads());
-    COP_TRY(status, cop_store_get(run->store, "threads", &stored, err));
-    if (stored != NULL && strcmp(stored, threads) != 0) {
+    COP_TRY(status, cop_store_get(run->store, key, &stored, err));
+    if (stored != NULL && strcmp(stored, value) != 0) {
         cop_run_note(run, COP_LOG_WARNING,
-                     "the study ran on %s threads before, on %s now: last bits may differ", stored,
-                     threads);
+                     "the study ran on %s%s before, on %s%s now: last bits may differ", stored,
+                     unit, value, unit);
     }
-    COP_TRY(status, cop_store_set(run->store, "threads", threads, err));
+    COP_TRY(status, cop_store_set(run->store, key, value, err));
 
 done:
     cop_free(stored);
+    return status;
+}
+
+static cop_status note_device(cop_run *run, cop_error *err)
+{
+    cop_device_info info = {0};
+    const char *device = NULL;
+    cop_status status = COP_OK;
+
+    COP_TRY(status, cop_backend_info(run->backend, &info, err));
+    cop_run_note(run, COP_LOG_INFO, "device: %s", info.name);
+    device = strstr(info.name, ": ");
+    device = device != NULL ? device + 2 : info.name;
+    if (strncmp(info.name, "cpu: ", 5) == 0 && run->options->cpu_device != NULL) {
+        device = run->options->cpu_device; // the CPU's name is a fact of its own
+    }
+    COP_TRY(status, note_change(run, "device", device, "", err));
+
+done:
     return status;
 }
 
@@ -175,6 +204,7 @@ done:
 static cop_status set_provenance(cop_run *run, cop_error *err)
 {
     char cpu[128];
+    char threads[32];
     char date[COP_CLOCK_DATE_BYTES];
     char *created = NULL;
     char *resumes = NULL;
@@ -195,12 +225,11 @@ static cop_status set_provenance(cop_run *run, cop_error *err)
     }
     COP_TRY(status, cop_store_set(run->store, "program", cop_version(), err));
     COP_TRY(status, cop_store_set(run->store, "cpu", cpu, err));
-    COP_TRY(status, note_threads(run, err));
+    (void)snprintf(threads, sizeof threads, "%d", cop_system_threads());
+    COP_TRY(status, note_change(run, "threads", threads, " threads", err));
+    COP_TRY(status, note_device(run, err));
     if (run->options->command != NULL) {
         COP_TRY(status, cop_store_set(run->store, "command", run->options->command, err));
-    }
-    if (run->options->device != NULL) {
-        COP_TRY(status, cop_store_set(run->store, "device", run->options->device, err));
     }
     COP_TRY(status, cop_run_set_path(run, "study", run->study->path, err));
     COP_TRY(status, cop_run_set_path(run, "teacher", run->study->teacher, err));

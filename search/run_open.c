@@ -255,13 +255,15 @@ static cop_status plan_sizes(cop_run *run, cop_error *err)
     cop_precision precision = COP_PRECISION_F32;
     int64_t micro_batch = 0;
     bool is_online = false;
+    cop_device_info info = {0};
     cop_status status = COP_OK;
 
+    COP_TRY(status, cop_backend_info(run->backend, &info, err));
     COP_TRY(status, stored_sizes(run, &precision, &micro_batch, err));
     is_online = cop_footprint_is_online(run->study, teacher, precision, run->study->rungs);
     COP_TRY(status, cop_footprint_make(&run->footprint, run->study, teacher, run->candidates,
                                        run->count, precision, micro_batch, is_online,
-                                       cop_system_memory_bytes(), run->backend, err));
+                                       info.memory_bytes, run->backend, err));
     cop_run_note(run, COP_LOG_INFO,
                  "%" PRId64 " candidates of %" PRId64 " grid points, %s, passes of %" PRId64
                  " x %" PRId64 " tokens",

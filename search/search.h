@@ -9,7 +9,8 @@
 // teacher-cache/, checkpoints/<id>/ (state of a probe, until it is eliminated).
 //
 // Facts in study.db (search/store.h), for reports:
-//   program, command, created, finished (dates; `finished` only when done), cpu, device, backend, threads,
+//   program, command, created, finished (dates; `finished` only when done), cpu, backend ("cpu", "cuda"),
+//   device (the GPU; for the CPU its libraries of matrix products), threads,
 //   precision, micro_batch, seed, teacher, train, validation, calibration, importance (absolute paths),
 //   teacher_hash, train_hash, validation_hash, importance_hash, study (path),
 //   objectives ("loss,params"), rungs ("500000,2000000"), keep, loss ("kl", "ce", "mixed"), sequence,
@@ -27,18 +28,19 @@
 
 typedef struct cop_search_options {
     const char *directory; // of the study; made when absent
-    const char *backend;   // "auto", "cpu", "reference"
+    const char *backend;   // a name that cop_backend_create() knows
     volatile int *stop;    // set to nonzero (signal handler): finish the step, save, return
     bool *was_stopped;     // out; may be NULL
     const char *command;   // command line, for provenance; may be NULL
-    const char *device;    // what matmuls run on, for provenance; may be NULL
+    // The device of a study on the CPU, for provenance: what its matmuls run on. NULL: its name.
+    const char *cpu_device;
     // Called after every training step and every evaluation, e.g. to set `stop`. NULL: none.
     void (*tick)(void *context);
     void *tick_context;
 } cop_search_options;
 
-// A directory that belongs to another study (another setting, teacher or data) is refused, naming what
-// differs; one that a running process owns is refused naming host and process; one that is no study and not
+// A directory that belongs to another study (another setting, teacher or data) or to another backend is
+// refused, naming what differs; one that a running process owns is refused naming host and process; one that is no study and not
 // empty is refused. COP_ERR_NOMEM with the numbers when the largest probe does not fit, before anything
 // is allocated. A candidate that fails (not finite, out of memory) is retried once, then marked failed
 // with its reason; the study goes on. COP_ERR_IO (a full disk) stops it; it continues when started
@@ -74,6 +76,7 @@ typedef struct cop_search_plan {
     int64_t held_out_sequences;
     int64_t micro_batch;
     cop_precision precision;
+    char device[96]; // cop_device_info
     char largest[COP_CANDIDATE_ID_BYTES];
 
     // The same probe in every form of state, the vocabulary trained and frozen: what it needs.

@@ -41,7 +41,7 @@ static cop_status device_info(cop_backend *backend, cop_device_info *out, cop_er
     info.memory_free_bytes = free_bytes;
     info.has_bf16_matmul = true;
     info.has_graphs = true;
-    (void)snprintf(info.name, sizeof info.name, "%s", cuda->name);
+    (void)snprintf(info.name, sizeof info.name, "cuda: %.80s", cuda->name);
     *out = info;
 
 done:

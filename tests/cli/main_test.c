@@ -48,6 +48,14 @@ static void every_command_has_help(void **state)
                    0, "", "");
 }
 
+static void commands_that_run_a_model_take_a_device(void **state)
+{
+    (void)state;
+    program_expect("for name in train distill score eval search plan; do "
+                   "$coppice $name --help | grep -q -- '--device=NAME' || echo $name; done",
+                   0, "", "");
+}
+
 static void lost_output_is_a_failure(void **state)
 {
     (void)state;
@@ -70,7 +78,7 @@ static void doctor_says_what_was_found(void **state)
                    "program\n*machine\n*threads *blas\n*core type*libraries\n*parts\n*cuda\n*is "
                    "usable*limits\n*",
                    "");
-    program_expect("$coppice doctor", 0, "*matmul\n*f32 *GFLOP/s*", "");
+    program_expect("$coppice doctor", 0, "*matmul\n*device *cpu: *f32 *GFLOP/s*", "");
 
     program_result result = program_run("$coppice doctor --no-measure --json --threads 1");
     json_t *report = NULL;
@@ -125,6 +133,7 @@ int main(void)
         cmocka_unit_test(wrong_usage_is_explained),
         cmocka_unit_test(help_is_a_result),
         cmocka_unit_test(every_command_has_help),
+        cmocka_unit_test(commands_that_run_a_model_take_a_device),
         cmocka_unit_test(lost_output_is_a_failure),
         cmocka_unit_test(doctor_says_what_was_found),
         cmocka_unit_test(doctor_says_why_there_is_no_plugin),

@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "search/store.h"
@@ -19,7 +20,8 @@ static int run_study(void **state)
         assert_int_equal(cop_file_remove_tree(leftovers[i], &err), COP_OK);
     }
     tiny_study_make("tiny", COP_FAMILY_LLAMA, 1);
-    program_expect("$coppice search -q tiny/study.yaml -o tiny/run >/dev/null", 0, "", "");
+    program_expect("$coppice search -q tiny/study.yaml -o tiny/run --device cpu >/dev/null", 0, "",
+                   "");
     return 0;
 }
 
@@ -33,6 +35,47 @@ static json_t *run_json(const char *line)
     assert_int_equal(cop_json_parse(&value, line, result.out, strlen(result.out), &err), COP_OK);
     program_release(&result);
     return value;
+}
+
+static void a_study_stays_on_its_backend(void **state)
+{
+    (void)state;
+    cop_store *store = NULL;
+    char *value = NULL;
+    cop_error err = {0};
+    assert_int_equal(cop_store_open(&store, "tiny/run", COP_STORE_READ, &err), COP_OK);
+    assert_int_equal(cop_store_get(store, "backend", &value, &err), COP_OK);
+    assert_string_equal(value, "cpu");
+    cop_free(value);
+    assert_int_equal(cop_store_get(store, "device", &value, &err), COP_OK);
+    assert_true(strncmp(value, "f32: OpenBLAS ", strlen("f32: OpenBLAS ")) == 0);
+    cop_free(value);
+    cop_store_destroy(store);
+    static const char *const options[] = {"--device", "--backend", "-b"};
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        char line[128];
+        (void)snprintf(line, sizeof line, "$coppice search -q tiny/study.yaml -o tiny/run %s %s",
+                       options[i], "reference");
+        program_expect(line, 1, "",
+                       "coppice: tiny/run: its results were computed by the backend cpu, this one "
+                       "is reference (allowed: --device cpu, or another directory)");
+    }
+    program_expect("$coppice search tiny/study.yaml -o tiny/run --device tpu", 2, "",
+                   "coppice search: --device is tpu (allowed: auto, cpu, cuda, cuda:<device>, "
+                   "reference)\n*");
+}
+
+static void a_plan_names_its_device(void **state)
+{
+    (void)state;
+    program_expect("$coppice plan tiny/study.yaml --device cpu", 0,
+                   "*matmul peak of * FLOP/s in * on cpu: *", "");
+    json_t *plan = run_json("$coppice plan tiny/study.yaml --device reference --peak 1e9 --json");
+    const char *device = json_string_value(json_object_get(plan, "device"));
+    assert_true(strncmp(device, "reference: ", strlen("reference: ")) == 0);
+    json_decref(plan);
+    program_expect("COP_CUDA_PLUGIN=/nowhere/x.so $coppice plan tiny/study.yaml --device cuda", 1,
+                   "", "coppice: cuda: plugin: /nowhere/x.so: cannot open shared object file: *");
 }
 
 static void status_tells_how_far_it_is(void **state)
@@ -179,6 +222,8 @@ static void wrong_directories_are_explained(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_study_stays_on_its_backend),
+        cmocka_unit_test(a_plan_names_its_device),
         cmocka_unit_test(status_tells_how_far_it_is),
         cmocka_unit_test(status_does_not_need_the_search_to_stop),
         cmocka_unit_test(report_writes_three_files_and_replaces_them),

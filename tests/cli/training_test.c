@@ -183,7 +183,7 @@ static void distillation_writes_a_model_like_its_student(void **state)
                    0,
                    "x: 10 steps, 1.28k tokens\nlast training loss *\nheld-out *\nloss *\nKL to the "
                    "teacher *\ntop-1 agreement *",
-                   "memory:\n*  student: weights *\n  total *");
+                   "device: *\nmemory:\n*  student: weights *\n  total *");
     program_expect("ls x", 0, "config.json\nmodel.safetensors\ntokenizer.json", "");
     program_expect("$coppice distill --teacher t --student s --data d.bin --steps 10 --batch 4 "
                    "--sequence 32 --cache cache --json -q -o y",
@@ -237,6 +237,60 @@ static void evaluation_prints_estimates_and_latency(void **state)
                    0, "1", "");
 }
 
+static void a_device_is_chosen_by_name(void **state)
+{
+    (void)state;
+    program_expect("rm -rf r r.h5; " TRAIN "--steps 2 -o r --device reference --json", 0,
+                   "{*\"device\": \"reference: *\",*\"precision\": \"f32\",*}", "");
+    program_expect("$coppice eval r --data d.bin --sequence 32 --sequences 2 --device reference", 0,
+                   "r on d.bin: 2 sequences of 32 tokens, f32, reference: *", "");
+    program_expect("$coppice eval r --data d.bin --sequence 32 --sequences 2 --device cpu --json",
+                   0, "{*\"device\": \"cpu: *", "");
+    program_expect("$coppice score r --data d.bin --sequence 32 --samples 2 --device reference "
+                   "--json --force -o r.h5",
+                   0, "{*\"device\": \"reference: *\",*\"precision\": \"f32\",*}",
+                   "device: reference: *");
+}
+
+static void a_device_that_is_not_there_fails_with_one_line(void **state)
+{
+    (void)state;
+    static const char *const commands[] = {
+        TRAIN "-o none --steps 1",
+        "$coppice distill --teacher t --student s --data d.bin -o none --steps 1",
+        "$coppice score t --data d.bin -o none.h5",
+        "$coppice eval t --data d.bin",
+    };
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        char line[256];
+        (void)snprintf(line, sizeof line, "COP_CUDA_PLUGIN=/nowhere/x.so %s --device cuda",
+                       commands[i]);
+        program_expect(line, 1, "",
+                       "coppice: cuda: plugin: /nowhere/x.so: cannot open shared object file: *");
+        (void)snprintf(line, sizeof line, "%s --device tpu", commands[i]);
+        program_expect(line, 2, "",
+                       "coppice *: --device is tpu (allowed: auto, cpu, cuda, cuda:<device>, "
+                       "reference)\nTry *");
+        (void)snprintf(line, sizeof line, "%s --device cuda:-1", commands[i]);
+        program_expect(line, 2, "", "coppice *: --device is cuda:-1 (allowed: *");
+    }
+    program_expect("test ! -e none && test ! -e none.training && test ! -e none.h5", 0, "", "");
+}
+
+// A file where the driver would have a device cannot be made here: without it `auto` says nothing.
+static void the_cpu_is_used_where_there_is_no_gpu(void **state)
+{
+    (void)state;
+    program_expect("test -e /dev/nvidia0 || COP_CUDA_PLUGIN=/nowhere/x.so $coppice eval t "
+                   "--data d.bin --sequence 32 --sequences 2 --json >auto.json && "
+                   "{ test -e /dev/nvidia0 || grep -q '\"device\": \"cpu: ' auto.json; }",
+                   0, "", "");
+    program_expect("test ! -e /dev/nvidia0 || COP_CUDA_PLUGIN=/nowhere/x.so $coppice eval t "
+                   "--data d.bin --sequence 32 --sequences 2 2>&1 >auto.txt | "
+                   "grep -q 'warning: the CPU is used: cuda: plugin: /nowhere/x.so: '",
+                   0, "", "");
+}
+
 static void several_models_share_one_table(void **state)
 {
     (void)state;
@@ -263,6 +317,9 @@ int main(void)
         cmocka_unit_test(distillation_writes_a_model_like_its_student),
         cmocka_unit_test(distillation_from_samples_is_the_same_online_and_cached),
         cmocka_unit_test(evaluation_prints_estimates_and_latency),
+        cmocka_unit_test(a_device_is_chosen_by_name),
+        cmocka_unit_test(a_device_that_is_not_there_fails_with_one_line),
+        cmocka_unit_test(the_cpu_is_used_where_there_is_no_gpu),
         cmocka_unit_test(several_models_share_one_table),
     };
     return cmocka_run_group_tests_name("training", tests, make_inputs, NULL);

@@ -8,6 +8,7 @@
 #include "kernels/check.h"
 #include "kernels/cpu.h"
 #include "kernels/cpu/fast_math.h"
+#include "kernels/peak.h"
 #include "tests/kernels/rig.h"
 
 static void each_backend(void (*test)(cop_backend *backend))
@@ -352,18 +353,33 @@ static void the_machine_is_described(void **state)
     assert_true(strncmp(info.matmul_f32, "OpenBLAS", 8) == 0);
     assert_true(strlen(info.matmul_bf16) > 0);
     assert_true(strlen(info.simd) > 0);
-    double peak = 0.0;
+}
+
+static void the_matmul_peak_of_a_backend_is_measured(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"cpu", "reference"};
     cop_error err = {0};
-    assert_int_equal(cop_cpu_matmul_peak(&peak, COP_F32, 0.0, &err), COP_OK);
-    assert_true(peak > 0.0);
-    assert_int_equal(cop_cpu_matmul_peak(&peak, COP_F64, 0.0, &err), COP_ERR_UNSUPPORTED);
-    assert_string_equal(err.message, "matmul peak: type is f64 (allowed: f32, bf16)");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        static const cop_dtype dtypes[] = {COP_F32, COP_BF16};
+        cop_backend *backend = rig_backend(names[i]);
+        double peak = 0.0;
+        for (size_t k = 0; k < sizeof dtypes / sizeof dtypes[0]; k++) {
+            peak = 0.0;
+            assert_int_equal(cop_matmul_peak(backend, &peak, dtypes[k], 0.0, &err), COP_OK);
+            assert_true(peak > 0.0 && peak < 1e18);
+        }
+        assert_int_equal(backend->memory_peak_bytes, 0);
+        assert_int_equal(cop_matmul_peak(backend, &peak, COP_F64, 0.0, &err), COP_ERR_UNSUPPORTED);
+        assert_string_equal(err.message, "matmul peak: type is f64 (allowed: f32, bf16)");
+        cop_backend_destroy(backend);
+    }
 }
 
 static void a_backend_allocates_copies_and_zeroes(void **state)
 {
     (void)state;
-    cop_backend *backend = rig_backend("auto");
+    cop_backend *backend = rig_backend("cpu");
     cop_device_info info;
     cop_error err = {0};
     void *memory = NULL;
@@ -398,13 +414,19 @@ static void running_out_of_memory_is_reported_and_leaks_nothing(void **state)
         cop_alloc_fail_after(n);
         assert_int_equal(cop_backend_create(&backend, "cpu", &err), COP_ERR_NOMEM);
         assert_null(backend);
-        double peak = 0.0;
-        assert_int_equal(cop_cpu_matmul_peak(&peak, COP_F32, 0.0, &err), COP_ERR_NOMEM);
         cop_alloc_fail_after(SIZE_MAX);
         assert_int_equal(cop_alloc_live_blocks(), live);
     }
     cop_backend *backend = rig_backend("cpu");
     void *memory = NULL;
+    const size_t with_backend = cop_alloc_live_blocks();
+    for (size_t n = 0; n < 4; n++) { // the values and the three operands
+        double peak = 0.0;
+        cop_alloc_fail_after(n);
+        assert_int_equal(cop_matmul_peak(backend, &peak, COP_F32, 0.0, &err), COP_ERR_NOMEM);
+        cop_alloc_fail_after(SIZE_MAX);
+        assert_int_equal(cop_alloc_live_blocks(), with_backend);
+    }
     cop_alloc_fail_after(0);
     assert_int_equal(cop_backend_alloc(backend, &memory, 1000, "test", &err), COP_ERR_NOMEM);
     assert_true(strncmp(err.message, "cpu: device memory: 1000 bytes (allowed: ", 41) == 0);
@@ -424,6 +446,7 @@ int main(void)
         cmocka_unit_test(cosine_of_zero_rows_is_one_only_when_both_are_zero),
         cmocka_unit_test(elementary_functions_are_accurate),
         cmocka_unit_test(the_machine_is_described),
+        cmocka_unit_test(the_matmul_peak_of_a_backend_is_measured),
         cmocka_unit_test(a_backend_allocates_copies_and_zeroes),
         cmocka_unit_test(running_out_of_memory_is_reported_and_leaks_nothing),
     };
