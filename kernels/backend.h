@@ -19,6 +19,7 @@
 #include "base/status.h"
 
 struct cop_text;
+struct cop_group_functions;
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,7 +40,7 @@ typedef struct cop_device_info {
     bool has_graphs;            // work can be recorded: graph_begin() …
 } cop_device_info;
 
-// The table a backend fills. Every function is mandatory.
+// The table a backend fills. Every function is mandatory, `groups` is not.
 typedef struct cop_backend_type {
     const char *name;
     cop_status (*info)(cop_backend *backend, cop_device_info *out, cop_error *err);
@@ -79,6 +80,8 @@ typedef struct cop_backend_type {
                             cop_error *err);
     void (*graph_destroy)(cop_backend *backend, cop_graph *graph);
     void (*destroy)(cop_backend *backend);
+    // Collectives of several processes, kernels/group.h; NULL: they exchange host memory.
+    const struct cop_group_functions *groups;
 } cop_backend_type;
 
 struct cop_backend {

@@ -115,6 +115,7 @@ static const cop_backend_type device_type = {
     "cuda",         device_info, device_alloc, device_free, copy_to_device, copy_to_host,
     copy_on_device, NULL,        zero,         NULL,        NULL,           NULL,
     synchronize,    NULL,        NULL,         NULL,        NULL,           destroy,
+    NULL,
 };
 
 cop_status cop_cuda_backend_create(cop_backend **out, int device, cop_error *err)
