@@ -16,6 +16,8 @@ enum {
     KEY_SCHEDULE,
     KEY_SEED,
     KEY_RECOMPUTE,
+    KEY_STATE,
+    KEY_FREEZE,
     KEY_VALIDATION,
     KEY_EVAL_EVERY,
     KEY_SAVE_EVERY,
@@ -49,6 +51,12 @@ static const struct argp_option options_table[] = {
     {"seed", KEY_SEED, "N", 0, "Seed of weights and batches (1)", 2},
     {"recompute", KEY_RECOMPUTE, "HOW", 0,
      "none (default), selective or block: less memory, more work", 2},
+    {"state", KEY_STATE, "FORM", 0,
+     "full (default), compact (bf16 moments) or lean (bf16 gradients and moments, no f32 weights): "
+     "18, 14 or 8 bytes per parameter in bf16",
+     2},
+    {"freeze-vocabulary", KEY_FREEZE, NULL, 0,
+     "Leave embedding and LM head as they are: less memory, less work", 2},
     {"validation", KEY_VALIDATION, "FILE", 0, "Token file to measure on", 2},
     {"eval-every", KEY_EVAL_EVERY, "N", 0, "Measure every N steps (default: at the end)", 2},
     {"save-every", KEY_SAVE_EVERY, "N", 0, "Save the state every N steps (every five minutes)", 2},
@@ -92,6 +100,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 {
     static const char *const schedules[] = {"cosine", "constant"};
     static const char *const recomputes[] = {"none", "selective", "block"};
+    static const char *const forms[] = {"full", "compact", "lean"};
     static const char *const dtypes[] = {"f32", "bf16"};
     cop_training_options *options = state->input;
     switch (key) {
@@ -111,6 +120,10 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case KEY_RECOMPUTE:
         options->recompute = (cop_recompute)cop_cli_word(state, "--recompute", text, recomputes, 3);
         break;
+    case KEY_STATE:
+        options->state = (cop_state_form)cop_cli_word(state, "--state", text, forms, 3);
+        break;
+    case KEY_FREEZE: options->freezes_vocabulary = true; break;
     case KEY_DTYPE:
         options->dtype = cop_cli_word(state, "--dtype", text, dtypes, 2) == 0 ? COP_F32 : COP_BF16;
         options->has_dtype = true;
@@ -185,5 +198,6 @@ cop_status cop_training_settle(cop_trainer_options *out, const cop_training_opti
     };
     out->optimizer.clip_norm = options->clip;
     out->optimizer.weight_decay = options->weight_decay;
+    out->optimizer.moments = options->state == COP_STATE_FULL ? COP_F32 : COP_BF16;
     return COP_OK;
 }

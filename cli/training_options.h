@@ -22,6 +22,8 @@ typedef struct cop_training_options {
     cop_schedule_kind schedule;
     uint64_t seed;
     cop_recompute recompute;
+    cop_state_form state;
+    bool freezes_vocabulary;
     bool has_dtype;
     cop_dtype dtype; // of the output; without has_dtype as the model is stored
     double clip;

@@ -29,13 +29,17 @@ static bool runs_teacher(const cop_training *run)
 
 cop_network_options cop_training_network_options(const cop_training *run)
 {
-    return (cop_network_options){
+    cop_optimizer_options optimizer = run->trainer_options.optimizer;
+    cop_network_options network = {
         .precision = run->precision,
         .batch = run->trainer_options.micro_batch,
         .sequence = run->trainer_options.sequence,
         .is_training = true,
         .recompute = run->job->options->recompute,
+        .freeze_vocabulary = run->job->options->freezes_vocabulary,
     };
+    cop_state_form_apply(run->job->options->state, &network, &optimizer);
+    return network;
 }
 
 static cop_teacher_options teacher_options(const cop_training *run)

@@ -11,7 +11,8 @@
 // that has no weight.
 //
 // A step does not depend on micro_batch but for rounding: gradients are accumulated in f32 and scaled by
-// the tokens of the whole step.
+// the tokens of the whole step. bf16 gradients (model/network.h) drift when many passes are added up, so
+// that at most COP_NARROW_PASSES_MAX passes per step are allowed with them.
 
 #ifndef COP_DISTILL_TRAINER_H
 #define COP_DISTILL_TRAINER_H
@@ -21,7 +22,7 @@
 #include "distill/teacher_cache.h"
 #include "model/optimizer.h"
 
-enum { COP_STATE_PAIRS_MAX = 16 };
+enum { COP_STATE_PAIRS_MAX = 16, COP_NARROW_PASSES_MAX = 4 };
 
 typedef struct cop_state_pair {
     int64_t teacher_layer; // block output; -1: embedding output
@@ -42,7 +43,8 @@ typedef struct cop_trainer_options {
     int64_t first_sequence; // sequence number of step 0
     uint64_t seed;
     cop_schedule schedule;
-    cop_optimizer_options optimizer;
+    cop_optimizer_options optimizer; // its seed is set from the one above
+    bool thaws;      // a state saved with a frozen vocabulary may be continued with a trained one
     cop_hash inputs; // of what else the run depends on (teacher, initial weights); may stay zero
 } cop_trainer_options;
 

@@ -23,6 +23,7 @@ cop_trainer_options cop_trainer_options_default(void)
 cop_trainer_options cop_trainer_effective(const cop_trainer_options *options, bool has_teacher)
 {
     cop_trainer_options effective = *options;
+    effective.optimizer.seed = options->seed;
     if (!has_teacher) {
         effective.kl_weight = 0.0;
         effective.ce_weight = options->ce_weight > 0.0 ? options->ce_weight : 1.0;
@@ -108,6 +109,19 @@ static cop_status check_options(const cop_trainer_options *options, cop_error *e
     return COP_OK;
 }
 
+static cop_status check_gradients(const cop_network_options *network,
+                                  const cop_trainer_options *options, cop_error *err)
+{
+    const int64_t passes = options->batch / options->micro_batch;
+    if (network->gradients == COP_BF16 && passes > COP_NARROW_PASSES_MAX) {
+        return COP_FAIL(err, COP_ERR_CONFIG,
+                        "training: bf16 gradients are added up over %" PRId64
+                        " passes (allowed: 1..%d; a larger micro_batch, or f32 gradients)",
+                        passes, (int)COP_NARROW_PASSES_MAX);
+    }
+    return COP_OK;
+}
+
 static cop_status check_student(const cop_network *student, const cop_sampler *sampler,
                                 const cop_trainer_options *options, cop_error *err)
 {
@@ -125,7 +139,7 @@ static cop_status check_student(const cop_network *student, const cop_sampler *s
                         "training: batches have sequences of %" PRId64 " (allowed: %" PRId64 ")",
                         cop_sampler_sequence(sampler), options->sequence);
     }
-    return COP_OK;
+    return check_gradients(settings, options, err);
 }
 
 static cop_status check_teacher(const cop_network *student, const cop_teacher *teacher,
@@ -162,12 +176,14 @@ static cop_status check_teacher(const cop_network *student, const cop_teacher *t
 
 // --- Memory -------------------------------------------------------------------------------------
 
-cop_trainer_buffers cop_trainer_buffers_of(const cop_arch *student, cop_precision precision,
+cop_trainer_buffers cop_trainer_buffers_of(const cop_arch *student,
+                                           const cop_network_options *network,
                                            const cop_trainer_options *options,
                                            const cop_arch *teacher, cop_backend *backend)
 {
-    const cop_dtype compute = cop_precision_dtype(precision);
-    const cop_dtype wide = precision == COP_PRECISION_F64 ? COP_F64 : COP_F32;
+    const cop_dtype compute = cop_precision_dtype(network->precision);
+    const cop_dtype wide = network->precision == COP_PRECISION_F64 ? COP_F64 : COP_F32;
+    const cop_dtype gradient = network->gradients == COP_BF16 ? COP_BF16 : wide;
     const int64_t rows = options->micro_batch * options->sequence;
     cop_trainer_buffers buffers = {
         .backend = backend,
@@ -176,8 +192,10 @@ cop_trainer_buffers cop_trainer_buffers_of(const cop_arch *student, cop_precisio
         .tokens = options->batch * options->sequence,
         .hidden = cop_matrix_dense(NULL, compute, rows, student->hidden),
         .head = cop_matrix_dense(NULL, compute, student->vocab, student->hidden),
-        .head_gradient = cop_matrix_dense(NULL, wide, student->vocab, student->hidden),
     };
+    if (!network->freeze_vocabulary) {
+        buffers.head_gradient = cop_matrix_dense(NULL, gradient, student->vocab, student->hidden);
+    }
     if (teacher != NULL && options->kl_weight > 0.0) {
         buffers.teacher_hidden = cop_matrix_dense(NULL, compute, rows, teacher->hidden);
         buffers.teacher_head = cop_matrix_dense(NULL, compute, teacher->vocab, teacher->hidden);
@@ -240,14 +258,21 @@ cop_status cop_trainer_plan(cop_plan *plan, const cop_arch *arch,
 {
     const cop_trainer_options effective = cop_trainer_effective(options, teacher != NULL);
     cop_status status = check_options(&effective, err);
+    if (status == COP_OK) {
+        status = check_gradients(network_options, &effective, err);
+    }
     if (status != COP_OK) {
         return status;
     }
     const cop_state_losses_options states =
         cop_trainer_state_options(&effective, network_options->precision);
     cop_trainer_buffers buffers =
-        cop_trainer_buffers_of(arch, network_options->precision, &effective, teacher, backend);
-    cop_optimizer_plan(plan, "student", arch, network_options);
+        cop_trainer_buffers_of(arch, network_options, &effective, teacher, backend);
+    status = cop_optimizer_plan(plan, "student", arch, network_options, &effective.optimizer,
+                                backend, err);
+    if (status != COP_OK) {
+        return status;
+    }
     cop_plan_add(plan, "training: LM head and losses", cop_trainer_buffers_lay_out(&buffers, NULL));
     cop_plan_add(plan, "training: batches",
                  (uint64_t)buffers.tokens_pass * 2 * sizeof(int32_t) +
@@ -281,9 +306,9 @@ static cop_status create_buffers(cop_trainer *trainer, cop_error *err)
 
     teacher.hidden = trainer->teacher.head.cols;
     teacher.vocab = trainer->teacher.head.rows;
-    *buffers = cop_trainer_buffers_of(
-        cop_network_arch(trainer->student), cop_network_settings(trainer->student)->precision,
-        &trainer->options, trainer->has_kl ? &teacher : NULL, backend);
+    *buffers = cop_trainer_buffers_of(cop_network_arch(trainer->student),
+                                      cop_network_settings(trainer->student), &trainer->options,
+                                      trainer->has_kl ? &teacher : NULL, backend);
     const uint64_t bytes = cop_trainer_buffers_lay_out(buffers, NULL);
     const cop_status status =
         cop_backend_alloc(backend, &buffers->memory, bytes, "training: LM head and losses", err);

@@ -15,7 +15,7 @@ typedef struct cop_trainer_buffers {
     int64_t tokens;       // N
     cop_matrix hidden;    // [n, C], [V, C] …: sizes and types; the data belongs to others
     cop_matrix head;
-    cop_matrix head_gradient;
+    cop_matrix head_gradient;  // absent: frozen
     cop_matrix teacher_hidden; // absent: no KL
     cop_matrix teacher_head;
 
@@ -47,7 +47,8 @@ struct cop_trainer {
 };
 
 // The buffers of a trainer with these options, sizes only.
-cop_trainer_buffers cop_trainer_buffers_of(const cop_arch *student, cop_precision precision,
+cop_trainer_buffers cop_trainer_buffers_of(const cop_arch *student,
+                                           const cop_network_options *network,
                                            const cop_trainer_options *options,
                                            const cop_arch *teacher, cop_backend *backend);
 // Places everything in a block at `base`; NULL: returns its size only.

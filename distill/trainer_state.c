@@ -94,6 +94,12 @@ static json_t *fingerprint(const cop_trainer *trainer)
     is_ok = is_ok &&
             put(object, "precision",
                 json_string(cop_precision_name(cop_network_settings(trainer->student)->precision)));
+    const cop_network_options *settings = cop_network_settings(trainer->student);
+    is_ok = is_ok && put(object, "state",
+                         json_pack("{s:b, s:s, s:s}", "masters", !settings->without_masters,
+                                   "gradients", cop_dtype_name(settings->gradients), "moments",
+                                   cop_dtype_name(options->optimizer.moments)));
+    is_ok = is_ok && put(object, "frozen_vocabulary", json_boolean(settings->freeze_vocabulary));
     is_ok = is_ok && put(object, "batches_hash",
                          json_string(cop_hash_text(batches, cop_sampler_hash(trainer->sampler))));
     is_ok =
@@ -251,7 +257,9 @@ static cop_status check_fingerprint(const cop_trainer *trainer, const char *path
     json_object_foreach(wanted, key, value)
     {
         const json_t *other = json_object_get(found, key);
-        if (!json_equal(value, other)) {
+        const bool is_thawed = trainer->options.thaws && json_is_false(value) &&
+                               json_is_true(other) && strcmp(key, "frozen_vocabulary") == 0;
+        if (!is_thawed && !json_equal(value, other)) {
             COP_TRY(status, fail_option(path, key, other, value, err));
         }
     }

@@ -34,6 +34,16 @@ static cop_status check_options(const cop_network_options *options, cop_error *e
         return COP_FAIL(err, COP_ERR_CONFIG, "network: recompute is %d (allowed: 0..%d)",
                         (int)options->recompute, (int)COP_RECOMPUTE_BLOCK);
     }
+    if (options->is_training && options->gradients != COP_F32 && options->gradients != COP_BF16) {
+        return COP_FAIL(err, COP_ERR_CONFIG, "network: gradients are %s (allowed: f32, bf16)",
+                        cop_dtype_name(options->gradients));
+    }
+    if (options->is_training && options->precision != COP_PRECISION_BF16 &&
+        (options->gradients != COP_F32 || options->without_masters)) {
+        return COP_FAIL(err, COP_ERR_CONFIG, "network: %s in precision %s (allowed: in bf16)",
+                        options->without_masters ? "no master weights" : "bf16 gradients",
+                        cop_precision_name(options->precision));
+    }
     return COP_OK;
 }
 
@@ -42,20 +52,31 @@ static cop_status plan_passes(cop_network *network, cop_error *err)
 {
     cop_status status = COP_OK;
     cop_matrix hidden;
-    const cop_sum_squares_args gradients = {
-        .x = cop_matrix_dense(NULL, network->wide, 1, network->elements)};
     cop_pass pass = cop_pass_start(network, network->options.batch, network->options.sequence);
     network->is_planning = true;
     COP_TRY(status, cop_pass_forward(&pass, &hidden, err));
     if (network->options.is_training) {
         COP_TRY(status, cop_pass_backward(network, hidden, NULL, NULL, err));
         // The optimizer's only scratch.
-        COP_TRY(status, cop_run_sum_squares(network, gradients, err));
+        COP_TRY(status, cop_network_sum_squares(network, NULL, err));
     }
 
 done:
     network->is_planning = false;
     return status;
+}
+
+static void place_all(cop_network *network)
+{
+    const cop_network_options *options = &network->options;
+    const cop_place_ends ends = cop_place_parameters(network->places, &network->arch);
+    const bool has_masters = options->is_training && !options->without_masters;
+    network->elements = ends.all;
+    network->matrix_elements = ends.matrices;
+    network->frozen_elements =
+        options->is_training && options->freeze_vocabulary ? ends.vocabulary : 0;
+    network->master_first = has_masters ? network->frozen_elements : ends.matrices;
+    network->matrix_gradient = options->gradients == COP_BF16 ? COP_BF16 : network->wide;
 }
 
 // The network without its device memory.
@@ -87,7 +108,7 @@ static cop_status create_host(cop_network **out, const cop_arch *arch,
         status = COP_FAIL(err, COP_ERR_NOMEM, "network: no memory for its description");
         goto done;
     }
-    network->elements = cop_place_parameters(network->places, arch, &network->matrix_elements);
+    place_all(network);
     cop_network_layout(network);
     COP_TRY(status, plan_passes(network, err));
     *out = network;
@@ -116,13 +137,14 @@ static int list_buffers(cop_network *network, buffer out[BUFFERS_MAX])
     out[count++] =
         (buffer){"weights", elements * cop_dtype_bytes(network->compute), &network->working};
     if (network->compute != network->wide) {
-        const uint64_t vectors = elements - (uint64_t)network->matrix_elements;
-        out[count++] = is_training
-                           ? (buffer){"master weights", elements * wide_bytes, &network->master}
-                           : (buffer){"norms and biases", vectors * wide_bytes, &network->master};
+        const bool is_vectors = network->master_first == network->matrix_elements;
+        out[count++] =
+            (buffer){is_vectors ? "norms and biases" : "master weights",
+                     (elements - (uint64_t)network->master_first) * wide_bytes, &network->master};
     }
     if (is_training) {
-        out[count++] = (buffer){"gradients", elements * wide_bytes, &network->gradient};
+        out[count++] =
+            (buffer){"gradients", cop_network_gradient_bytes(network), &network->gradient};
     }
     out[count++] = (buffer){"activations", network->arena_bytes, &network->arena};
     if (network->scratch_bytes > 0) {

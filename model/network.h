@@ -28,12 +28,21 @@ typedef enum cop_recompute {
     COP_RECOMPUTE_BLOCK      // keep block inputs only; one more forward pass in the backward pass
 } cop_recompute;
 
+// The forms of training differ in bytes per parameter; vectors (norms and biases) are a negligible
+// share and keep f32 gradients and masters in every form. With f32 moments, gradients and masters a
+// parameter takes 18 bytes in bf16, with bf16 moments 14, with all of them narrow 8.
 typedef struct cop_network_options {
     cop_precision precision;
     int64_t batch;    // largest number of sequences of one pass
     int64_t sequence; // largest T
     bool is_training; // gradients, master weights and kept activations exist
     cop_recompute recompute;
+    // What follows is for training networks, and looked at there only.
+    // Embedding and LM head stay as they are: no gradients, no masters, no optimizer state, and
+    // neither of their weight gradients is computed. With bf16 their values are those of bf16.
+    bool freeze_vocabulary;
+    cop_dtype gradients;  // of matrices: f32, or with precision bf16 also bf16
+    bool without_masters; // precision bf16 only: matrices exist in bf16 alone
 } cop_network_options;
 
 // Adds this network's needs to a plan ("student: weights", "student: activations" …), exactly what
@@ -65,7 +74,7 @@ cop_tensor_sink cop_network_sink(cop_network *network);
 // Copies a parameter (master precision when training) to host memory as f32 or f64.
 COP_MUST_CHECK cop_status cop_network_read(cop_network *network, int64_t index, cop_dtype dtype,
                                            void *data, cop_error *err);
-// Copies its gradient; training networks only.
+// Copies its gradient; training networks only, and no frozen parameters.
 COP_MUST_CHECK cop_status cop_network_read_gradient(cop_network *network, int64_t index,
                                                     cop_dtype dtype, void *data, cop_error *err);
 // Puts all parameters into a sink (e.g. a checkpoint writer), as f32.
@@ -75,12 +84,14 @@ COP_MUST_CHECK cop_status cop_network_save(cop_network *network, cop_tensor_sink
 // Device views of one parameter, for the optimizer and the LM head.
 typedef struct cop_parameter_view {
     cop_matrix working;  // what matmuls read
-    cop_matrix master;   // f32 (f64); the same memory as working when precision is f32 or f64
-    cop_matrix gradient; // absent unless training
+    cop_matrix master;   // f32 (f64); the same memory as working when precision is f32 or f64;
+                         // absent where there is none
+    cop_matrix gradient; // absent unless trained
 } cop_parameter_view;
 
 cop_parameter_view cop_network_parameter(cop_network *network, int64_t index);
-// All parameters as one contiguous vector each, for the optimizer: [1, elements incl. padding].
+// All parameters as one contiguous vector each: [1, elements incl. padding]. `master` and `gradient`
+// begin at the first parameter that has one; `gradient` is absent when there are two types.
 cop_parameter_view cop_network_all_parameters(cop_network *network);
 // The LM head: its own tensor, or the embedding when tied.
 cop_parameter_view cop_network_head(cop_network *network);

@@ -266,7 +266,9 @@ cop_status cop_pass_backward(cop_network *network, cop_matrix d_hidden,
         COP_TRY(status, attention_backward(&run, layer, err));
     }
     COP_TRY(status, inject(&run, COP_TAP_EMBEDDING, -1, err));
-    COP_TRY(status, cop_run_embedding_backward(network, embedding, err));
+    if (embedding.d_table.rows > 0) {
+        COP_TRY(status, cop_run_embedding_backward(network, embedding, err));
+    }
 
 done:
     return status;

@@ -1,9 +1,11 @@
 // What the files of network*.c and optimizer.c share: the layout of parameters, of activations, and
 // the operator calls that double as the planning pass. Nobody else includes this.
 //
-// Parameters lie in one vector: all matrices first, then all vectors (norms and biases), each in
-// canonical order, at multiples of COP_PLACE_ALIGNMENT elements. q, k, v of a layer follow one
-// another without a gap, so do gate and up, and so do their biases: each group is one matmul.
+// Parameters lie in one vector: embedding and LM head, then all other matrices, then all vectors
+// (norms and biases), each in canonical order, at multiples of COP_PLACE_ALIGNMENT elements. q, k, v
+// of a layer follow one another without a gap, so do gate and up, and so do their biases: each group
+// is one matmul. So what is frozen is a prefix, and what has no masters is one too: gradients, masters
+// and moments are kept of the rest alone.
 //
 // Activations lie in one arena, at byte offsets that are fixed at creation for the largest pass. What
 // a layer keeps for its backward pass has an offset of its own; everything else is shared.
@@ -29,9 +31,15 @@ typedef struct cop_place {
     int64_t cols;
 } cop_place;
 
-// Places all tensors in canonical order into `places` (NULL: only counts). Returns the number of
-// elements incl. padding; *matrix_elements of them belong to matrices.
-int64_t cop_place_parameters(cop_place *places, const cop_arch *arch, int64_t *matrix_elements);
+// Ends of the three parts of the parameter vector, incl. padding.
+typedef struct cop_place_ends {
+    int64_t vocabulary;
+    int64_t matrices;
+    int64_t all;
+} cop_place_ends;
+
+// Places all tensors into `places`, by canonical index (NULL: only counts).
+cop_place_ends cop_place_parameters(cop_place *places, const cop_arch *arch);
 
 // Byte offset into the arena; COP_NO_SLOT: not kept.
 typedef int64_t cop_slot;
@@ -77,7 +85,10 @@ struct cop_network {
 
     cop_place *places; // [tensors], by canonical index
     int64_t elements;
-    int64_t matrix_elements;
+    int64_t matrix_elements;   // before the vectors
+    int64_t frozen_elements;   // that are not trained, before all others; 0: none
+    int64_t master_first;      // where the memory of masters begins
+    cop_dtype matrix_gradient; // type of the gradients of matrices
     cop_network_layer *layers;
     cop_place embedding;
     cop_place head; // the embedding when tied
@@ -99,9 +110,9 @@ struct cop_network {
 
     uint64_t arena_bytes;
     uint64_t scratch_bytes;
-    void *working; // [elements] compute dtype
-    void *master;  // [elements] wide dtype; bf16 without training: [elements - matrix_elements]
-    void *gradient;
+    void *working;  // [elements] compute dtype
+    void *master;   // [elements - master_first] wide dtype, with bf16 only
+    void *gradient; // of matrices from frozen_elements on, then of vectors
     void *arena;
     void *scratch;
 
@@ -123,6 +134,13 @@ cop_matrix cop_network_weight(const cop_network *network, cop_place place);   //
 cop_matrix cop_network_vector(const cop_network *network, cop_place place);   // norms and biases
 cop_matrix cop_network_gradient(const cop_network *network, cop_place place); // absent: no training
 cop_matrix cop_network_master(const cop_network *network, cop_place place);   // absent: none
+
+// Elements [offset, offset + count) as one row, all of matrices or all of vectors.
+cop_place cop_network_range(int64_t offset, int64_t count);
+uint64_t cop_network_gradient_bytes(const cop_network *network);
+// Adds the squares of all gradients to *sum (device).
+COP_MUST_CHECK cop_status cop_network_sum_squares(cop_network *network, double *sum,
+                                                  cop_error *err);
 
 // Copies master weights [offset, offset + count) to the working ones, where they differ.
 COP_MUST_CHECK cop_status cop_network_publish(cop_network *network, int64_t offset, int64_t count,

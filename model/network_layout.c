@@ -38,20 +38,31 @@ static bool is_joined(const cop_arch *arch, cop_role role)
     }
 }
 
-static int64_t place_rank(cop_place *places, const cop_arch *arch, int rank, int64_t start)
+// The parts of the parameter vector.
+typedef enum section { SECTION_VOCABULARY = 0, SECTION_MATRICES, SECTION_VECTORS } section;
+
+static section section_of(const cop_tensor_spec *spec)
+{
+    if (spec->role == COP_ROLE_EMBEDDING || spec->role == COP_ROLE_HEAD) {
+        return SECTION_VOCABULARY;
+    }
+    return spec->rank == 2 ? SECTION_MATRICES : SECTION_VECTORS;
+}
+
+static int64_t place_section(cop_place *places, const cop_arch *arch, section which, int64_t start)
 {
     const int64_t count = cop_arch_tensor_count(arch);
     int64_t end = start;
     for (int64_t i = 0; i < count; i++) {
         const cop_tensor_spec spec = cop_arch_tensor(arch, i);
-        if (spec.rank != rank) {
+        if (section_of(&spec) != which) {
             continue;
         }
         if (!is_joined(arch, spec.role)) {
             end = round_up(end, COP_PLACE_ALIGNMENT);
         }
         const int64_t elements = spec.shape[0] * spec.shape[1];
-        if (places != NULL && rank == 1) {
+        if (places != NULL && spec.rank == 1) {
             places[i] = (cop_place){.offset = end, .rows = 1, .cols = elements};
         } else if (places != NULL) {
             places[i] = (cop_place){.offset = end, .rows = spec.shape[0], .cols = spec.shape[1]};
@@ -61,10 +72,13 @@ static int64_t place_rank(cop_place *places, const cop_arch *arch, int rank, int
     return round_up(end, COP_PLACE_ALIGNMENT);
 }
 
-int64_t cop_place_parameters(cop_place *places, const cop_arch *arch, int64_t *matrix_elements)
+cop_place_ends cop_place_parameters(cop_place *places, const cop_arch *arch)
 {
-    *matrix_elements = place_rank(places, arch, 2, 0);
-    return place_rank(places, arch, 1, *matrix_elements);
+    cop_place_ends ends = {0};
+    ends.vocabulary = place_section(places, arch, SECTION_VOCABULARY, 0);
+    ends.matrices = place_section(places, arch, SECTION_MATRICES, ends.vocabulary);
+    ends.all = place_section(places, arch, SECTION_VECTORS, ends.matrices);
+    return ends;
 }
 
 static cop_place place_of(const cop_network *network, cop_role role, int64_t layer)

@@ -41,13 +41,10 @@ cop_matrix cop_network_master(const cop_network *network, cop_place place)
     if (network->compute == network->wide) {
         return place_view(network->working, network->wide, place);
     }
-    if (network->options.is_training) {
-        return place_view(network->master, network->wide, place);
-    }
-    if (place.offset < network->matrix_elements) {
+    if (place.offset < network->master_first) {
         return (cop_matrix){0};
     }
-    place.offset -= network->matrix_elements;
+    place.offset -= network->master_first;
     return place_view(network->master, network->wide, place);
 }
 
@@ -58,8 +55,50 @@ cop_matrix cop_network_vector(const cop_network *network, cop_place place)
 
 cop_matrix cop_network_gradient(const cop_network *network, cop_place place)
 {
-    return network->options.is_training ? place_view(network->gradient, network->wide, place)
-                                        : (cop_matrix){0};
+    const int64_t matrices = network->matrix_elements - network->frozen_elements;
+    if (!network->options.is_training || place.offset < network->frozen_elements) {
+        return (cop_matrix){0};
+    }
+    if (place.offset < network->matrix_elements) {
+        place.offset -= network->frozen_elements;
+        return place_view(network->gradient, network->matrix_gradient, place);
+    }
+    place.offset -= network->matrix_elements;
+    return place_view(at_element(network->gradient, matrices, network->matrix_gradient),
+                      network->wide, place);
+}
+
+cop_place cop_network_range(int64_t offset, int64_t count)
+{
+    return (cop_place){.offset = offset, .rows = count > 0 ? 1 : 0, .cols = count};
+}
+
+uint64_t cop_network_gradient_bytes(const cop_network *network)
+{
+    const int64_t matrices = network->matrix_elements - network->frozen_elements;
+    const int64_t vectors = network->elements - network->matrix_elements;
+    return (uint64_t)matrices * cop_dtype_bytes(network->matrix_gradient) +
+           (uint64_t)vectors * cop_dtype_bytes(network->wide);
+}
+
+cop_status cop_network_sum_squares(cop_network *network, double *sum, cop_error *err)
+{
+    cop_status status = COP_OK;
+    const int64_t first = network->frozen_elements;
+    const bool is_mixed = network->matrix_gradient != network->wide;
+    const int64_t end = is_mixed ? network->matrix_elements : network->elements;
+    const cop_sum_squares_args head = {
+        .x = cop_network_gradient(network, cop_network_range(first, end - first)), .sum = sum};
+    const cop_sum_squares_args tail = {
+        .x = cop_network_gradient(network, cop_network_range(end, network->elements - end)),
+        .sum = sum};
+    COP_TRY(status, cop_run_sum_squares(network, head, err));
+    if (is_mixed) {
+        COP_TRY(status, cop_run_sum_squares(network, tail, err));
+    }
+
+done:
+    return status;
 }
 
 static cop_parameter_view view_of(cop_network *network, cop_place place)
@@ -78,8 +117,16 @@ cop_parameter_view cop_network_parameter(cop_network *network, int64_t index)
 
 cop_parameter_view cop_network_all_parameters(cop_network *network)
 {
-    const cop_place all = {.offset = 0, .rows = 1, .cols = network->elements};
-    return view_of(network, all);
+    const int64_t elements = network->elements;
+    const int64_t masters = network->compute == network->wide ? 0 : network->master_first;
+    const int64_t trained = network->frozen_elements;
+    const cop_parameter_view all = {
+        .working = cop_network_weight(network, cop_network_range(0, elements)),
+        .master = cop_network_master(network, cop_network_range(masters, elements - masters)),
+        .gradient = cop_network_gradient(network, cop_network_range(trained, elements - trained))};
+    return network->matrix_gradient == network->wide
+               ? all
+               : (cop_parameter_view){.working = all.working, .master = all.master};
 }
 
 cop_parameter_view cop_network_head(cop_network *network)
@@ -92,7 +139,7 @@ cop_status cop_network_publish(cop_network *network, int64_t offset, int64_t cou
     if (network->compute == network->wide) {
         return COP_OK;
     }
-    const cop_place part = {.offset = offset, .rows = 1, .cols = count};
+    const cop_place part = cop_network_range(offset, count);
     const cop_convert_args args = {.x = cop_network_master(network, part),
                                    .y = cop_network_weight(network, part)};
     return cop_run_convert(network, args, err);
@@ -359,6 +406,11 @@ cop_status cop_network_read_gradient(cop_network *network, int64_t index, cop_dt
         return COP_FAIL(err, COP_ERR_UNSUPPORTED,
                         "network: there are no gradients (allowed: training networks)");
     }
+    if (network->places[index].offset < network->frozen_elements) {
+        return COP_FAIL(err, COP_ERR_UNSUPPORTED,
+                        "network: %s is frozen (allowed: parameters that are trained)",
+                        cop_arch_tensor(&network->arch, index).name);
+    }
     COP_TRY(status, get_elements(network, cop_network_gradient(network, network->places[index]),
                                  dtype, data, err));
 
@@ -398,5 +450,5 @@ cop_status cop_network_zero_gradients(cop_network *network, cop_error *err)
                         "network: there are no gradients (allowed: training networks)");
     }
     return cop_backend_zero(network->backend, NULL, network->gradient,
-                            (uint64_t)network->elements * cop_dtype_bytes(network->wide), err);
+                            cop_network_gradient_bytes(network), err);
 }

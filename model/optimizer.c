@@ -2,44 +2,68 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/alloc.h"
-#include "base/text.h"
-#include "model/network_internal.h"
-#include "model/safetensors.h"
+#include "model/optimizer_internal.h"
 
-struct cop_optimizer {
-    cop_network *network; // borrowed
-    cop_optimizer_options options;
-    int64_t steps;
-    void *m; // [elements] each, the dtype of the masters
-    void *v;
-    double *norm_squared; // device
-};
+const char *cop_state_form_name(cop_state_form form)
+{
+    switch (form) {
+    case COP_STATE_FULL: return "full";
+    case COP_STATE_COMPACT: return "compact";
+    case COP_STATE_LEAN: return "lean";
+    default: return "unknown form of state";
+    }
+}
 
-// What is stored per tensor, in file order.
-typedef enum part { PART_PARAMETER = 0, PART_M, PART_V } part;
-
-enum { PART_COUNT = 3, CHUNK_BYTES = 1 << 20 };
-
-static const char *const PART_PREFIX[PART_COUNT] = {"parameter.", "m.", "v."};
-static const char FORMAT_NAME[] = "coppice-optimizer-1";
+void cop_state_form_apply(cop_state_form form, cop_network_options *network,
+                          cop_optimizer_options *optimizer)
+{
+    network->gradients = form == COP_STATE_LEAN ? COP_BF16 : COP_F32;
+    network->without_masters = form == COP_STATE_LEAN;
+    optimizer->moments = form == COP_STATE_FULL ? COP_F32 : COP_BF16;
+}
 
 static uint64_t norm_bytes(void)
 {
     return sizeof(double);
 }
 
-void cop_optimizer_plan(cop_plan *plan, const char *label, const cop_arch *arch,
-                        const cop_network_options *options)
+static cop_dtype moment_dtype(const cop_optimizer_options *options, cop_precision precision)
 {
+    if (options->moments == COP_BF16) {
+        return COP_BF16;
+    }
+    return precision == COP_PRECISION_F64 ? COP_F64 : COP_F32;
+}
+
+// Whether steps can be recorded: then all of them take their numbers from device memory.
+static cop_status has_graphs(bool *out, cop_backend *backend, cop_error *err)
+{
+    cop_device_info info = {0};
+    const cop_status status = cop_backend_info(backend, &info, err);
+    *out = status == COP_OK && info.has_graphs;
+    return status;
+}
+
+cop_status cop_optimizer_plan(cop_plan *plan, const char *label, const cop_arch *arch,
+                              const cop_network_options *network_options,
+                              const cop_optimizer_options *options, cop_backend *backend,
+                              cop_error *err)
+{
+    const cop_place_ends ends = cop_place_parameters(NULL, arch);
+    const int64_t first = network_options->freeze_vocabulary ? ends.vocabulary : 0;
+    const cop_dtype dtype = moment_dtype(options, network_options->precision);
     char name[COP_PLAN_NAME_BYTES];
-    int64_t matrix_elements = 0;
-    const int64_t elements = cop_place_parameters(NULL, arch, &matrix_elements);
-    const cop_dtype dtype = options->precision == COP_PRECISION_F64 ? COP_F64 : COP_F32;
-    (void)snprintf(name, sizeof name, "%.40s: optimizer", label);
-    cop_plan_add(plan, name, 2 * (uint64_t)elements * cop_dtype_bytes(dtype) + norm_bytes());
+    bool has_schedule = false;
+    const cop_status status = has_graphs(&has_schedule, backend, err);
+    if (status == COP_OK) {
+        (void)snprintf(name, sizeof name, "%.40s: optimizer", label);
+        cop_plan_add(plan, name,
+                     2 * (uint64_t)(ends.all - first) * cop_dtype_bytes(dtype) + norm_bytes() +
+                         (has_schedule ? sizeof(cop_adamw_schedule) : 0));
+    }
+    return status;
 }
 
 static cop_status check_options(const cop_optimizer_options *options, cop_error *err)
@@ -56,14 +80,37 @@ static cop_status check_options(const cop_optimizer_options *options, cop_error 
                         "0 or more, 0 or more)",
                         options->eps, options->weight_decay, options->clip_norm);
     }
+    if (options->moments != COP_F32 && options->moments != COP_BF16) {
+        return COP_FAIL(err, COP_ERR_CONFIG, "optimizer: moments are %s (allowed: f32, bf16)",
+                        cop_dtype_name(options->moments));
+    }
     return COP_OK;
 }
 
-// Elements [offset, offset + count) of one of the vectors of all parameters.
-static cop_matrix range(void *base, cop_dtype dtype, int64_t offset, int64_t count)
+static cop_status allocate(cop_optimizer *optimizer, cop_error *err)
 {
-    return cop_matrix_dense((char *)base + offset * (int64_t)cop_dtype_bytes(dtype), dtype, 1,
-                            count);
+    cop_status status = COP_OK;
+    cop_backend *backend = optimizer->network->backend;
+    const uint64_t bytes =
+        (uint64_t)(optimizer->end - optimizer->first) * cop_dtype_bytes(optimizer->moment);
+    bool has_schedule = false;
+    void *memory = NULL;
+    COP_TRY(status, has_graphs(&has_schedule, backend, err));
+    COP_TRY(status,
+            cop_backend_alloc(backend, &optimizer->m, bytes, "optimizer: first moments", err));
+    COP_TRY(status,
+            cop_backend_alloc(backend, &optimizer->v, bytes, "optimizer: second moments", err));
+    COP_TRY(status,
+            cop_backend_alloc(backend, &memory, norm_bytes(), "optimizer: gradient norm", err));
+    optimizer->norm_squared = memory;
+    if (has_schedule) {
+        COP_TRY(status, cop_backend_alloc(backend, &memory, sizeof *optimizer->schedule,
+                                          "optimizer: schedule", err));
+        optimizer->schedule = memory;
+    }
+
+done:
+    return status;
 }
 
 cop_status cop_optimizer_create(cop_optimizer **out, cop_network *network,
@@ -71,9 +118,6 @@ cop_status cop_optimizer_create(cop_optimizer **out, cop_network *network,
 {
     cop_status status = COP_OK;
     cop_optimizer *optimizer = NULL;
-    cop_backend *backend = network->backend;
-    const uint64_t bytes = (uint64_t)network->elements * cop_dtype_bytes(network->wide);
-    void *norm = NULL;
 
     *out = NULL;
     if (!network->options.is_training) {
@@ -88,13 +132,10 @@ cop_status cop_optimizer_create(cop_optimizer **out, cop_network *network,
     }
     optimizer->network = network;
     optimizer->options = *options;
-    COP_TRY(status,
-            cop_backend_alloc(backend, &optimizer->m, bytes, "optimizer: first moments", err));
-    COP_TRY(status,
-            cop_backend_alloc(backend, &optimizer->v, bytes, "optimizer: second moments", err));
-    COP_TRY(status,
-            cop_backend_alloc(backend, &norm, norm_bytes(), "optimizer: gradient norm", err));
-    optimizer->norm_squared = norm;
+    optimizer->moment = moment_dtype(options, network->options.precision);
+    optimizer->first = network->frozen_elements;
+    optimizer->end = network->elements;
+    COP_TRY(status, allocate(optimizer, err));
     *out = optimizer;
     optimizer = NULL;
 
@@ -112,61 +153,124 @@ void cop_optimizer_destroy(cop_optimizer *optimizer)
     cop_backend_free(backend, optimizer->m);
     cop_backend_free(backend, optimizer->v);
     cop_backend_free(backend, optimizer->norm_squared);
+    cop_backend_free(backend, optimizer->schedule);
     cop_free(optimizer);
 }
 
-// Updates elements [offset, offset + count).
-static cop_status update(const cop_optimizer *optimizer, int64_t offset, int64_t count,
-                         double learning_rate, double weight_decay, cop_error *err)
+static cop_matrix moments_at(const cop_optimizer *optimizer, void *base, cop_place place)
+{
+    const int64_t bytes = (int64_t)cop_dtype_bytes(optimizer->moment);
+    return cop_matrix_dense((char *)base + (place.offset - optimizer->first) * bytes,
+                            optimizer->moment, place.rows, place.cols);
+}
+
+cop_matrix cop_optimizer_m(const cop_optimizer *optimizer, cop_place place)
+{
+    return moments_at(optimizer, optimizer->m, place);
+}
+
+cop_matrix cop_optimizer_v(const cop_optimizer *optimizer, cop_place place)
+{
+    return moments_at(optimizer, optimizer->v, place);
+}
+
+// Elements [offset, end), all of matrices or all of vectors.
+static cop_status update_part(const cop_optimizer *optimizer, int64_t offset, int64_t end,
+                              double weight_decay, cop_error *err)
 {
     cop_network *network = optimizer->network;
     const cop_optimizer_options *options = &optimizer->options;
+    const cop_place place = cop_network_range(offset, end - offset);
     const bool has_copy = network->compute != network->wide;
-    void *master = has_copy ? network->master : network->working;
+    if (end <= offset) {
+        return COP_OK;
+    }
     const cop_adamw_args args = {
-        .parameter = range(master, network->wide, offset, count),
-        .working =
-            has_copy ? range(network->working, network->compute, offset, count) : (cop_matrix){0},
-        .gradient = range(network->gradient, network->wide, offset, count),
-        .m = range(optimizer->m, network->wide, offset, count),
-        .v = range(optimizer->v, network->wide, offset, count),
-        .learning_rate = (float)learning_rate,
+        .parameter = cop_network_master(network, place),
+        .working = has_copy ? cop_network_weight(network, place) : (cop_matrix){0},
+        .gradient = cop_network_gradient(network, place),
+        .m = cop_optimizer_m(optimizer, place),
+        .v = cop_optimizer_v(optimizer, place),
+        .learning_rate = (float)optimizer->learning_rate,
         .beta1 = (float)options->beta1,
         .beta2 = (float)options->beta2,
         .eps = (float)options->eps,
         .weight_decay = (float)weight_decay,
-        .step = optimizer->steps + 1,
+        .step = optimizer->steps,
+        .schedule = optimizer->schedule,
         .norm_squared = options->clip_norm > 0 ? optimizer->norm_squared : NULL,
         .max_norm = (float)options->clip_norm,
-        .zero_gradient = true};
+        .zero_gradient = true,
+        .seed = options->seed,
+        .first_index = offset};
     return cop_run_adamw(network, args, err);
 }
 
-cop_status cop_optimizer_step(cop_optimizer *optimizer, double learning_rate, cop_error *err)
+cop_status cop_optimizer_update(const cop_optimizer *optimizer, int64_t offset, int64_t count,
+                                cop_error *err)
 {
     cop_status status = COP_OK;
-    cop_network *network = optimizer->network;
-    const int64_t matrices = network->matrix_elements;
-    const cop_sum_squares_args norm = {
-        .x = range(network->gradient, network->wide, 0, network->elements),
-        .sum = optimizer->norm_squared};
+    const int64_t matrices = optimizer->network->matrix_elements;
+    const int64_t end = offset + count;
+    const int64_t middle = matrices < offset ? offset : matrices > end ? end : matrices;
+    COP_TRY(status, update_part(optimizer, offset, middle, optimizer->options.weight_decay, err));
+    COP_TRY(status, update_part(optimizer, middle, end, 0.0, err));
 
-    COP_TRY(status,
-            cop_backend_zero(network->backend, NULL, optimizer->norm_squared, norm_bytes(), err));
-    COP_TRY(status, cop_run_sum_squares(network, norm, err));
-    COP_TRY(status,
-            update(optimizer, 0, matrices, learning_rate, optimizer->options.weight_decay, err));
-    COP_TRY(status,
-            update(optimizer, matrices, network->elements - matrices, learning_rate, 0.0, err));
+done:
+    return status;
+}
+
+cop_status cop_optimizer_begin(cop_optimizer *optimizer, double learning_rate, cop_error *err)
+{
+    const double step = (double)(optimizer->steps + 1);
+    const cop_adamw_schedule schedule = {
+        .learning_rate = (float)learning_rate,
+        .correction1 = (float)(1.0 - pow((double)(float)optimizer->options.beta1, step)),
+        .correction2 = (float)(1.0 - pow((double)(float)optimizer->options.beta2, step)),
+        .step = (uint32_t)(optimizer->steps + 1)};
+    cop_status status = COP_OK;
+
+    if (optimizer->schedule != NULL) {
+        COP_TRY(status,
+                cop_backend_to_device(optimizer->network->backend, NULL, optimizer->schedule,
+                                      &schedule, sizeof schedule, err));
+    }
+    optimizer->learning_rate = learning_rate;
     optimizer->steps++;
 
 done:
     return status;
 }
 
+cop_status cop_optimizer_apply(cop_optimizer *optimizer, cop_error *err)
+{
+    cop_status status = COP_OK;
+    cop_network *network = optimizer->network;
+
+    COP_TRY(status,
+            cop_backend_zero(network->backend, NULL, optimizer->norm_squared, norm_bytes(), err));
+    COP_TRY(status, cop_network_sum_squares(network, optimizer->norm_squared, err));
+    COP_TRY(status, cop_optimizer_update(optimizer, optimizer->first,
+                                         optimizer->end - optimizer->first, err));
+
+done:
+    return status;
+}
+
+cop_status cop_optimizer_step(cop_optimizer *optimizer, double learning_rate, cop_error *err)
+{
+    const cop_status status = cop_optimizer_begin(optimizer, learning_rate, err);
+    return status == COP_OK ? cop_optimizer_apply(optimizer, err) : status;
+}
+
 int64_t cop_optimizer_steps(const cop_optimizer *optimizer)
 {
     return optimizer->steps;
+}
+
+const double *cop_optimizer_norm_squared(const cop_optimizer *optimizer)
+{
+    return optimizer->norm_squared;
 }
 
 cop_status cop_optimizer_norm(cop_optimizer *optimizer, double *out, cop_error *err)
@@ -180,179 +284,5 @@ cop_status cop_optimizer_norm(cop_optimizer *optimizer, double *out, cop_error *
     *out = sqrt(squared);
 
 done:
-    return status;
-}
-
-// --- State on disk ------------------------------------------------------------------------------
-
-// Names of all entries and their declarations, for reading and writing.
-typedef struct listing {
-    int64_t count; // PART_COUNT times the number of tensors
-    char (*name)[COP_TENSOR_NAME_BYTES + 16];
-    cop_safetensors_entry *entry;
-} listing;
-
-static void release_listing(listing *list)
-{
-    cop_free(list->name);
-    cop_free(list->entry);
-    *list = (listing){0};
-}
-
-static cop_status list_entries(listing *list, const cop_network *network, cop_error *err)
-{
-    const int64_t tensors = cop_arch_tensor_count(&network->arch);
-    list->count = PART_COUNT * tensors;
-    list->name = cop_alloc((size_t)list->count, sizeof *list->name);
-    list->entry = cop_alloc((size_t)list->count, sizeof *list->entry);
-    if (list->name == NULL || list->entry == NULL) {
-        return COP_FAIL(err, COP_ERR_NOMEM, "optimizer: no memory to list its state");
-    }
-    for (int64_t i = 0; i < list->count; i++) {
-        const cop_tensor_spec spec = cop_arch_tensor(&network->arch, i % tensors);
-        (void)snprintf(list->name[i], sizeof list->name[i], "%s%s", PART_PREFIX[i / tensors],
-                       spec.name);
-        list->entry[i] = (cop_safetensors_entry){
-            .name = list->name[i],
-            .dtype = network->wide,
-            .rank = spec.rank,
-            .shape = {spec.shape[0], spec.shape[1]},
-            .bytes = (uint64_t)(spec.shape[0] * spec.shape[1]) * cop_dtype_bytes(network->wide)};
-    }
-    return COP_OK;
-}
-
-// Device memory of entry `index` of the listing.
-static char *entry_memory(const cop_optimizer *optimizer, int64_t index)
-{
-    const cop_network *network = optimizer->network;
-    const int64_t tensors = cop_arch_tensor_count(&network->arch);
-    const int64_t offset =
-        network->places[index % tensors].offset * (int64_t)cop_dtype_bytes(network->wide);
-    void *base = network->compute == network->wide ? network->working : network->master;
-    if (index / tensors == PART_M) {
-        base = optimizer->m;
-    } else if (index / tensors == PART_V) {
-        base = optimizer->v;
-    }
-    return (char *)base + offset;
-}
-
-static cop_status write_entry(cop_optimizer *optimizer, cop_safetensors_writer *writer,
-                              int64_t index, uint64_t bytes, void *chunk, cop_error *err)
-{
-    cop_status status = COP_OK;
-    cop_backend *backend = optimizer->network->backend;
-    const char *memory = entry_memory(optimizer, index);
-    for (uint64_t done = 0; done < bytes; done += CHUNK_BYTES) {
-        const uint64_t now = bytes - done < CHUNK_BYTES ? bytes - done : CHUNK_BYTES;
-        COP_TRY(status, cop_backend_to_host(backend, NULL, chunk, memory + done, now, err));
-        COP_TRY(status, cop_backend_synchronize(backend, NULL, err));
-        COP_TRY(status, cop_safetensors_writer_put(writer, chunk, now, err));
-    }
-
-done:
-    return status;
-}
-
-cop_status cop_optimizer_save(cop_optimizer *optimizer, const char *path, cop_error *err)
-{
-    cop_status status = COP_OK;
-    cop_safetensors_writer *writer = NULL;
-    listing list = {0};
-    char steps[COP_TEXT_NUMBER_BYTES];
-    void *chunk = cop_alloc(CHUNK_BYTES, 1);
-
-    (void)snprintf(steps, sizeof steps, "%lld", (long long)optimizer->steps);
-    const char *const metadata[] = {"format", FORMAT_NAME, "step", steps, NULL};
-    if (chunk == NULL) {
-        status = COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory to write it", path);
-        goto done;
-    }
-    COP_TRY(status, list_entries(&list, optimizer->network, err));
-    COP_TRY(status,
-            cop_safetensors_writer_create(&writer, path, list.entry, list.count, metadata, err));
-    for (int64_t i = 0; i < list.count; i++) {
-        COP_TRY(status, write_entry(optimizer, writer, i, list.entry[i].bytes, chunk, err));
-    }
-    COP_TRY(status, cop_safetensors_writer_commit(writer, err));
-
-done:
-    cop_safetensors_writer_destroy(writer);
-    release_listing(&list);
-    cop_free(chunk);
-    return status;
-}
-
-static cop_status check_metadata(const cop_safetensors *file, const char *path, int64_t *steps,
-                                 cop_error *err)
-{
-    const char *format = cop_safetensors_metadata(file, "format");
-    const char *text = cop_safetensors_metadata(file, "step");
-    if (format == NULL || strcmp(format, FORMAT_NAME) != 0) {
-        return COP_FAIL(err, COP_ERR_FORMAT, "%s: format is %.64s (allowed: %s)", path,
-                        format == NULL ? "missing" : format, FORMAT_NAME);
-    }
-    if (text == NULL || !cop_text_to_i64(text, steps) || *steps < 0) {
-        return COP_FAIL(err, COP_ERR_FORMAT, "%s: step is %.64s (allowed: 0 or more)", path,
-                        text == NULL ? "missing" : text);
-    }
-    return COP_OK;
-}
-
-// Finds what the listing wants and leaves the mapped data in its entries.
-static cop_status match_entries(listing *list, const cop_safetensors *file, const char *path,
-                                cop_error *err)
-{
-    if (cop_safetensors_count(file) != list->count) {
-        return COP_FAIL(err, COP_ERR_FORMAT, "%s: tensors: %lld (allowed: %lld)", path,
-                        (long long)cop_safetensors_count(file), (long long)list->count);
-    }
-    for (int64_t i = 0; i < list->count; i++) {
-        cop_safetensors_entry *want = &list->entry[i];
-        const int64_t at = cop_safetensors_find(file, want->name);
-        if (at < 0) {
-            return COP_FAIL(err, COP_ERR_FORMAT, "%s: %s is missing", path, want->name);
-        }
-        const cop_safetensors_entry found = cop_safetensors_at(file, at);
-        if (found.dtype != want->dtype || found.rank != want->rank ||
-            found.shape[0] != want->shape[0] ||
-            (want->rank == 2 && found.shape[1] != want->shape[1])) {
-            return COP_FAIL(err, COP_ERR_FORMAT,
-                            "%s: %s is %s [%lld, %lld] (allowed: %s [%lld, %lld])", path,
-                            want->name, cop_dtype_name(found.dtype), (long long)found.shape[0],
-                            (long long)found.shape[1], cop_dtype_name(want->dtype),
-                            (long long)want->shape[0], (long long)want->shape[1]);
-        }
-        want->data = found.data;
-        want->bytes = found.bytes;
-    }
-    return COP_OK;
-}
-
-cop_status cop_optimizer_load(cop_optimizer *optimizer, const char *path, cop_error *err)
-{
-    cop_status status = COP_OK;
-    cop_network *network = optimizer->network;
-    cop_safetensors *file = NULL;
-    listing list = {0};
-    int64_t steps = 0;
-
-    COP_TRY(status, cop_safetensors_open(&file, path, err));
-    COP_TRY(status, check_metadata(file, path, &steps, err));
-    COP_TRY(status, list_entries(&list, network, err));
-    COP_TRY(status, match_entries(&list, file, path, err));
-    for (int64_t i = 0; i < list.count; i++) {
-        COP_TRY(status, cop_backend_to_device(network->backend, NULL, entry_memory(optimizer, i),
-                                              list.entry[i].data, list.entry[i].bytes, err));
-        COP_TRY(status, cop_backend_synchronize(network->backend, NULL, err));
-        cop_safetensors_forget(file, cop_safetensors_find(file, list.entry[i].name));
-    }
-    COP_TRY(status, cop_network_publish(network, 0, network->elements, err));
-    optimizer->steps = steps;
-
-done:
-    release_listing(&list);
-    cop_safetensors_destroy(file);
     return status;
 }

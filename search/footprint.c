@@ -10,8 +10,16 @@ enum { PASS_TOKENS = 8192 };
 
 static const double memory_share = 0.8;
 
-// f32 weights and two moments of AdamW.
-enum { STATE_BYTES_PER_PARAM = 12 };
+// Weights at their best and two moments of AdamW, on disk.
+static uint64_t state_bytes(cop_state_form form)
+{
+    switch (form) {
+    case COP_STATE_COMPACT: return 4 + 2 * 2;
+    case COP_STATE_LEAN: return 2 + 2 * 2;
+    case COP_STATE_FULL:
+    default: return 4 + 2 * 4;
+    }
+}
 
 cop_status cop_footprint_precision(cop_precision *out, const cop_study_file *study,
                                    cop_backend *backend, cop_error *err)
@@ -29,21 +37,30 @@ cop_status cop_footprint_precision(cop_precision *out, const cop_study_file *stu
     return status;
 }
 
-cop_trainer_options cop_footprint_trainer(const cop_study_file *study, int64_t micro_batch)
+cop_trainer_options cop_footprint_trainer(const cop_study_file *study, int64_t micro_batch,
+                                          int rung)
 {
     cop_trainer_options options = study->trainer;
+    cop_network_options unused = {0};
     options.micro_batch = micro_batch;
+    options.thaws = rung > study->freeze_vocabulary;
+    cop_state_form_apply(study->state, &unused, &options.optimizer);
     return options;
 }
 
 cop_network_options cop_footprint_network(const cop_study_file *study, cop_precision precision,
-                                          int64_t micro_batch, bool is_training)
+                                          int64_t micro_batch, int rung)
 {
-    return (cop_network_options){.precision = precision,
-                                 .batch = micro_batch,
-                                 .sequence = study->probe_sequence,
-                                 .is_training = is_training,
-                                 .recompute = study->recompute};
+    cop_optimizer_options unused = {0};
+    cop_network_options options = {.precision = precision,
+                                   .batch = micro_batch,
+                                   .sequence = study->probe_sequence,
+                                   .is_training = rung > 0,
+                                   .recompute = study->recompute,
+                                   .freeze_vocabulary =
+                                       rung > 0 && rung <= study->freeze_vocabulary};
+    cop_state_form_apply(study->state, &options, &unused);
+    return options;
 }
 
 int64_t cop_footprint_train_sequences(const cop_study_file *study, int rung)
@@ -59,9 +76,9 @@ uint64_t cop_footprint_states_bytes(const cop_study_file *study, const cop_arch 
            element;
 }
 
-uint64_t cop_footprint_checkpoint_bytes(const cop_candidate *candidate)
+uint64_t cop_footprint_checkpoint_bytes(const cop_study_file *study, const cop_candidate *candidate)
 {
-    return (uint64_t)candidate->cost.params * STATE_BYTES_PER_PARAM;
+    return (uint64_t)candidate->cost.params * state_bytes(study->state);
 }
 
 bool cop_footprint_is_online(const cop_study_file *study, const cop_arch *teacher,
@@ -93,10 +110,11 @@ static cop_teacher_options teacher_options(const planner *p)
 // A probe trains, then evaluates with the same network: the larger of the two.
 static cop_status plan_probe(cop_plan *out, const planner *p, const cop_arch *arch, cop_error *err)
 {
+    const int last = p->study->rungs > 0 ? p->study->rungs : 1; // in which least is frozen
     const cop_teacher_options teacher = teacher_options(p);
     const cop_network_options network =
-        cop_footprint_network(p->study, p->precision, p->micro_batch, true);
-    const cop_trainer_options trainer = cop_footprint_trainer(p->study, p->micro_batch);
+        cop_footprint_network(p->study, p->precision, p->micro_batch, last);
+    const cop_trainer_options trainer = cop_footprint_trainer(p->study, p->micro_batch, last);
     const cop_arch *trains_with = p->study->probe_loss == COP_PROBE_CE ? NULL : p->teacher;
     cop_status status = COP_OK;
     cop_plan *evaluation = cop_alloc(1, sizeof *evaluation);

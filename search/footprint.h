@@ -31,7 +31,8 @@ COP_MUST_CHECK cop_status cop_footprint_make(cop_footprint *out, const cop_study
 // Bytes on disk: of the teacher's states of `sequences` sequences, of a candidate's saved state.
 uint64_t cop_footprint_states_bytes(const cop_study_file *study, const cop_arch *teacher,
                                     cop_precision precision, int64_t sequences);
-uint64_t cop_footprint_checkpoint_bytes(const cop_candidate *candidate);
+uint64_t cop_footprint_checkpoint_bytes(const cop_study_file *study,
+                                        const cop_candidate *candidate);
 
 // Sequences of training text that the rungs up to `rung` (from 1) need.
 int64_t cop_footprint_train_sequences(const cop_study_file *study, int rung);
@@ -40,9 +41,10 @@ int64_t cop_footprint_train_sequences(const cop_study_file *study, int rung);
 bool cop_footprint_is_online(const cop_study_file *study, const cop_arch *teacher,
                              cop_precision precision, int rung);
 
-// Options of a probe: the study's with these sizes.
-cop_trainer_options cop_footprint_trainer(const cop_study_file *study, int64_t micro_batch);
+// Options of a probe: the study's with these sizes, in a rung (from 1; 0: it is not trained).
+cop_trainer_options cop_footprint_trainer(const cop_study_file *study, int64_t micro_batch,
+                                          int rung);
 cop_network_options cop_footprint_network(const cop_study_file *study, cop_precision precision,
-                                          int64_t micro_batch, bool is_training);
+                                          int64_t micro_batch, int rung);
 
 #endif

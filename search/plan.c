@@ -107,11 +107,12 @@ static void plan_teacher(cop_search_plan *plan, const cop_study_file *study,
     }
 }
 
-static void plan_disk(cop_search_plan *plan, const cop_candidate *candidates, int64_t count)
+static void plan_disk(cop_search_plan *plan, const cop_study_file *study,
+                      const cop_candidate *candidates, int64_t count)
 {
     uint64_t largest = 0;
     for (int64_t i = 0; i < count; i++) {
-        const uint64_t bytes = cop_footprint_checkpoint_bytes(&candidates[i]);
+        const uint64_t bytes = cop_footprint_checkpoint_bytes(study, &candidates[i]);
         largest = bytes > largest ? bytes : largest;
     }
     // All of the first rung lie on disk when it ends; one more while a state is replaced.
@@ -197,7 +198,7 @@ cop_status cop_search_plan_make(cop_search_plan *out, const cop_study_file *stud
     COP_TRY(status, mean_rates(&r, study, teacher, candidates, out->feasible, err));
     plan_stages(out, study, &r);
     plan_teacher(out, study, teacher, &r);
-    plan_disk(out, candidates, out->feasible);
+    plan_disk(out, study, candidates, out->feasible);
     out->flops += out->teacher_flops;
 
 done:

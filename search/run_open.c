@@ -226,7 +226,7 @@ static void note_limits(cop_run *run)
     const int64_t probes =
         study->keep_pruned > 0 && study->keep_pruned < run->count ? study->keep_pruned : run->count;
     const uint64_t free_bytes = cop_system_disk_free_bytes(run->options->directory);
-    uint64_t disk = (uint64_t)(probes + 1) * cop_footprint_checkpoint_bytes(largest);
+    uint64_t disk = (uint64_t)(probes + 1) * cop_footprint_checkpoint_bytes(study, largest);
     char needed[COP_TEXT_NUMBER_BYTES];
     char found[COP_TEXT_NUMBER_BYTES];
 

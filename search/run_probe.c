@@ -135,8 +135,8 @@ static void add_progress(cop_run *run, int64_t tokens)
 static cop_status attempt(cop_run *run, const cop_candidate *candidate, int stage, int attempts,
                           cop_error *err)
 {
-    const cop_network_options options = cop_footprint_network(
-        run->study, run->footprint.precision, run->footprint.micro_batch, stage > 0);
+    const cop_network_options options = cop_footprint_network(run->study, run->footprint.precision,
+                                                              run->footprint.micro_batch, stage);
     const double start = cop_clock_seconds();
     cop_stage_record record = {.stage = stage,
                                .attempts = attempts,

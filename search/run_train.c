@@ -220,10 +220,11 @@ done:
     return status;
 }
 
-static cop_status create_trainer(cop_run *run, cop_network *network, cop_trainer **out,
+static cop_status create_trainer(cop_run *run, cop_network *network, int rung, cop_trainer **out,
                                  cop_error *err)
 {
-    cop_trainer_options options = cop_footprint_trainer(run->study, run->footprint.micro_batch);
+    cop_trainer_options options =
+        cop_footprint_trainer(run->study, run->footprint.micro_batch, rung);
     cop_teacher teacher = {.head = cop_teacher_model_head(run->teacher_model)};
 
     options.inputs = run->inputs;
@@ -261,7 +262,7 @@ cop_status cop_run_train(cop_run *run, const cop_candidate *candidate, int rung,
     if (directory == NULL) {
         return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory", candidate->id);
     }
-    COP_TRY(status, create_trainer(run, network, &trainer, err));
+    COP_TRY(status, create_trainer(run, network, rung, &trainer, err));
     COP_TRY(status, load(&p, trainer, &is_loaded, err));
     if (is_loaded) {
         saved_step = p.step;
@@ -270,7 +271,7 @@ cop_status cop_run_train(cop_run *run, const cop_candidate *candidate, int rung,
         cop_trainer_destroy(trainer);
         trainer = NULL;
         COP_TRY(status, cop_run_prune(run, network, err));
-        COP_TRY(status, create_trainer(run, network, &trainer, err));
+        COP_TRY(status, create_trainer(run, network, rung, &trainer, err));
     }
     COP_TRY(status, run_steps(&p, trainer, &saved_step, err));
     *seconds = seconds_so_far(&p);

@@ -80,6 +80,8 @@ typedef struct cop_study_file {
     cop_precision precision;
     bool precision_is_auto; // bf16 where the device has fast bf16 matmuls, f32 otherwise
     cop_recompute recompute;
+    cop_state_form state;
+    int64_t freeze_vocabulary; // early rungs in which embedding and LM head are not trained
     cop_probe_loss probe_loss;
     cop_trainer_options trainer; // complete but for the micro-batch when that is 0
     cop_select_options select;   // order, aggregation, depth, carry

@@ -86,17 +86,6 @@ static void run_attention_backward(const cop_attention_backward_args *args)
     }
 }
 
-static void run_adamw(const cop_adamw_args *args)
-{
-    const bool is_plain = args->parameter.data != NULL && args->schedule == NULL &&
-                          args->gradient.dtype == COP_F32 && args->m.dtype == COP_F32;
-    if (is_plain) {
-        table()->adamw(args);
-    } else {
-        cop_reference_adamw(args);
-    }
-}
-
 FAST_OP(matmul, COP_OP_MATMUL, args->scratch, status = cop_matmul_run(args, err))
 PLAIN_OP(norm_forward, COP_OP_NORM_FORWARD)
 SCRATCH_OP(norm_backward, COP_OP_NORM_BACKWARD)
@@ -115,7 +104,7 @@ PLAIN_OP(gather, COP_OP_GATHER)
 FAST_OP(head_loss, COP_OP_HEAD_LOSS, args->scratch, status = table()->head_loss(args, err))
 PLAIN_OP(state_loss, COP_OP_STATE_LOSS)
 SCRATCH_OP(sum_squares, COP_OP_SUM_SQUARES)
-FAST_OP(adamw, COP_OP_ADAMW, NULL, run_adamw(args))
+PLAIN_OP(adamw, COP_OP_ADAMW)
 PLAIN_OP(sequence_moments, COP_OP_SEQUENCE_MOMENTS)
 SCRATCH_OP(row_cosine, COP_OP_ROW_COSINE)
 FAST_OP(sample_targets, COP_OP_SAMPLE_TARGETS, args->scratch, cop_reference_sample_targets(args))

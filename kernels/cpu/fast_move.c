@@ -38,15 +38,19 @@ void COP_FAST(embedding_backward)(const cop_embedding_backward_args *args)
 #pragma omp parallel for schedule(static)
     for (int64_t s = 0; s < strips; s++) {
         float buffer[STRIP];
+        float narrow[STRIP];
         const int64_t c = s * STRIP;
         const int64_t n = cop_fast_min(STRIP, args->d_y.cols - c);
         for (int64_t r = 0; r < args->d_y.rows; r++) {
             const float *d_y = cop_row_load(args->d_y, r, c, n, buffer);
-            float *sum = (float *)args->d_table.data + args->ids[r] * args->d_table.stride + c;
+            const int64_t row = args->ids[r];
+            float *sum = cop_row_target(args->d_table, row, c, narrow);
+            (void)cop_row_load(args->d_table, row, c, n, narrow);
 #pragma omp simd
             for (int64_t i = 0; i < n; i++) {
                 sum[i] += d_y[i];
             }
+            cop_row_store(args->d_table, row, c, n, sum);
         }
     }
 }

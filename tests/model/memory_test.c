@@ -20,15 +20,47 @@ static cop_status counting_alloc(cop_backend *backend, void **out, uint64_t byte
 }
 
 static uint64_t planned_bytes(const cop_arch *arch, const cop_network_options *options,
-                              cop_backend *backend)
+                              const cop_optimizer_options *optimizer, cop_backend *backend)
 {
     cop_plan plan = {0};
     cop_error err = {0};
     assert_int_equal(cop_network_plan(&plan, "student", arch, options, backend, &err), COP_OK);
     if (options->is_training) {
-        cop_optimizer_plan(&plan, "student", arch, options);
+        assert_int_equal(
+            cop_optimizer_plan(&plan, "student", arch, options, optimizer, backend, &err), COP_OK);
     }
     return cop_plan_total(&plan);
+}
+
+// The forms of training: frozen vocabulary, narrow gradients, no masters, narrow moments.
+enum { FORM_FROZEN = 1, FORM_NARROW_GRADIENTS = 2, FORM_LONE = 4, FORM_NARROW_MOMENTS = 8 };
+
+enum { FORM_COUNT = 16 };
+
+static void check_plan(const cop_arch *arch, const cop_network_options *options,
+                       const cop_optimizer_options *optimizer_options)
+{
+    cop_backend *inner = tiny_backend("cpu");
+    inner_type = inner->type;
+    cop_backend_type counting_type = *inner->type;
+    counting_type.memory_alloc = counting_alloc;
+    inner->type = &counting_type;
+    allocated_bytes = 0;
+    const uint64_t planned = planned_bytes(arch, options, optimizer_options, inner);
+    assert_int_equal(allocated_bytes, 0);
+    cop_network *network = tiny_network(arch, options, inner);
+    cop_optimizer *optimizer = NULL;
+    cop_error err = {0};
+    if (options->is_training) {
+        assert_int_equal(cop_optimizer_create(&optimizer, network, optimizer_options, &err),
+                         COP_OK);
+    }
+    assert_int_equal(allocated_bytes, planned);
+    assert_int_equal(inner->memory_used_bytes, planned);
+    cop_optimizer_destroy(optimizer);
+    cop_network_destroy(network);
+    inner->type = inner_type;
+    cop_backend_destroy(inner);
 }
 
 static void the_plan_is_what_is_allocated(void **state)
@@ -44,26 +76,27 @@ static void the_plan_is_what_is_allocated(void **state)
             .is_training = mode > 0,
             .recompute = mode > 0 ? (cop_recompute)(mode - 1) : COP_RECOMPUTE_NONE};
         const cop_optimizer_options optimizer_options = COP_OPTIMIZER_OPTIONS_DEFAULT;
-        cop_backend *inner = tiny_backend("cpu");
-        inner_type = inner->type;
-        cop_backend_type counting_type = *inner->type;
-        counting_type.memory_alloc = counting_alloc;
-        inner->type = &counting_type;
-        allocated_bytes = 0;
-        const uint64_t planned = planned_bytes(&arch, &options, inner);
-        assert_int_equal(allocated_bytes, 0);
-        cop_network *network = tiny_network(&arch, &options, inner);
-        cop_optimizer *optimizer = NULL;
-        cop_error err = {0};
-        if (options.is_training) {
-            assert_int_equal(cop_optimizer_create(&optimizer, network, &optimizer_options, &err),
-                             COP_OK);
-        }
-        assert_int_equal(allocated_bytes, planned);
-        cop_optimizer_destroy(optimizer);
-        cop_network_destroy(network);
-        inner->type = inner_type;
-        cop_backend_destroy(inner);
+        check_plan(&arch, &options, &optimizer_options);
+    }
+}
+
+static void the_plan_is_what_is_allocated_in_every_form(void **state)
+{
+    (void)state;
+    for (int i = 0; i < TINY_COUNT * FORM_COUNT; i++) {
+        const cop_arch arch = tiny_arch(i % TINY_COUNT);
+        const int form = i / TINY_COUNT;
+        const cop_network_options options = {
+            .precision = COP_PRECISION_BF16,
+            .batch = BATCH,
+            .sequence = SEQUENCE,
+            .is_training = true,
+            .freeze_vocabulary = (form & FORM_FROZEN) != 0,
+            .gradients = (form & FORM_NARROW_GRADIENTS) != 0 ? COP_BF16 : COP_F32,
+            .without_masters = (form & FORM_LONE) != 0};
+        cop_optimizer_options optimizer_options = COP_OPTIMIZER_OPTIONS_DEFAULT;
+        optimizer_options.moments = (form & FORM_NARROW_MOMENTS) != 0 ? COP_BF16 : COP_F32;
+        check_plan(&arch, &options, &optimizer_options);
     }
 }
 
@@ -109,13 +142,14 @@ static void more_recomputation_needs_less_memory(void **state)
     (void)state;
     const cop_arch arch = tiny_arch(TINY_LLAMA);
     cop_backend *backend = tiny_backend("reference");
+    const cop_optimizer_options optimizer = COP_OPTIMIZER_OPTIONS_DEFAULT;
     uint64_t bytes[3];
     for (int i = 0; i < 3; i++) {
         const cop_network_options options = {.batch = BATCH,
                                              .sequence = SEQUENCE,
                                              .is_training = true,
                                              .recompute = (cop_recompute)i};
-        bytes[i] = planned_bytes(&arch, &options, backend);
+        bytes[i] = planned_bytes(&arch, &options, &optimizer, backend);
     }
     assert_true(bytes[1] < bytes[0]);
     assert_true(bytes[2] < bytes[1]);
@@ -200,6 +234,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_plan_is_what_is_allocated),
+        cmocka_unit_test(the_plan_is_what_is_allocated_in_every_form),
         cmocka_unit_test(a_step_allocates_nothing_but_the_first),
         cmocka_unit_test(more_recomputation_needs_less_memory),
         cmocka_unit_test(survives_every_failed_allocation),
