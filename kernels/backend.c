@@ -1,7 +1,9 @@
 #include "kernels/backend.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "base/processes.h"
 #include "kernels/cpu.h"
 #include "kernels/cpu/host.h"
 #include "kernels/memory.h"
@@ -17,6 +19,24 @@ cop_status cop_backend_create(cop_backend **out, const char *name, cop_error *er
     }
     return COP_FAIL(err, COP_ERR_CONFIG, "backend: name is %s (allowed: auto, cpu, reference)",
                     name);
+}
+
+int cop_backend_devices(void)
+{
+    return 0;
+}
+
+cop_status cop_backend_create_own(cop_backend **out, const char *name, cop_error *err)
+{
+    const cop_processes self = cop_processes_self();
+    const int devices = self.local_size > 1 ? cop_backend_devices() : 0;
+    char own[32];
+
+    if (devices == 0 || (strcmp(name, "auto") != 0 && strcmp(name, "cuda") != 0)) {
+        return cop_backend_create(out, name, err);
+    }
+    (void)snprintf(own, sizeof own, "cuda:%d", self.local_rank % devices);
+    return cop_backend_create(out, own, err);
 }
 
 void cop_backend_destroy(cop_backend *backend)

@@ -100,6 +100,12 @@ struct cop_backend {
 // is absent, saying why. Owned by the caller: cop_backend_destroy().
 COP_MUST_CHECK cop_status cop_backend_create(cop_backend **out, const char *name, cop_error *err);
 void cop_backend_destroy(cop_backend *backend);
+// As create() for one of several processes (base/processes.h): with "auto" and "cuda" each on a machine gets a
+// GPU of its own, in turns where there are more processes than GPUs.
+COP_MUST_CHECK cop_status cop_backend_create_own(cop_backend **out, const char *name,
+                                                 cop_error *err);
+// GPUs that this build can use on this machine; 0: none.
+int cop_backend_devices(void);
 
 // Shorthands for the table.
 COP_MUST_CHECK cop_status cop_backend_info(cop_backend *backend, cop_device_info *out,
