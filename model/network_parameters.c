@@ -38,13 +38,19 @@ cop_matrix cop_network_weight(const cop_network *network, cop_place place)
 
 cop_matrix cop_network_master(const cop_network *network, cop_place place)
 {
+    const bool is_shared = cop_group_size(network->options.group) > 1;
+    const int64_t end = is_shared ? network->shard_end : network->elements;
     if (network->compute == network->wide) {
         return place_view(network->working, network->wide, place);
     }
-    if (place.offset < network->master_first) {
+    if (place.offset >= network->matrix_elements) {
+        place.offset += network->master_matrices - network->matrix_elements;
+    } else if (place.offset >= network->shard_first && network->master_matrices > 0 &&
+               place.offset + place.rows * place.cols <= end) {
+        place.offset -= network->shard_first;
+    } else {
         return (cop_matrix){0};
     }
-    place.offset -= network->master_first;
     return place_view(network->master, network->wide, place);
 }
 
@@ -81,20 +87,31 @@ uint64_t cop_network_gradient_bytes(const cop_network *network)
            (uint64_t)vectors * cop_dtype_bytes(network->wide);
 }
 
+static cop_status add_squares(cop_network *network, double *sum, int64_t first, int64_t end,
+                              cop_error *err)
+{
+    const cop_sum_squares_args args = {
+        .x = cop_network_gradient(network, cop_network_range(first, end - first)), .sum = sum};
+    return cop_run_sum_squares(network, args, err);
+}
+
+// Members add up their shards; the vectors, the same for all, come to it once.
 cop_status cop_network_sum_squares(cop_network *network, double *sum, cop_error *err)
 {
     cop_status status = COP_OK;
-    const int64_t first = network->frozen_elements;
+    const bool is_shared = cop_group_size(network->options.group) > 1;
     const bool is_mixed = network->matrix_gradient != network->wide;
-    const int64_t end = is_mixed ? network->matrix_elements : network->elements;
-    const cop_sum_squares_args head = {
-        .x = cop_network_gradient(network, cop_network_range(first, end - first)), .sum = sum};
-    const cop_sum_squares_args tail = {
-        .x = cop_network_gradient(network, cop_network_range(end, network->elements - end)),
-        .sum = sum};
-    COP_TRY(status, cop_run_sum_squares(network, head, err));
-    if (is_mixed) {
-        COP_TRY(status, cop_run_sum_squares(network, tail, err));
+    const int64_t end = is_mixed || is_shared ? network->shard_end : network->elements;
+    const int64_t vectors = network->matrix_elements;
+
+    if (end > network->shard_first) {
+        COP_TRY(status, add_squares(network, sum, network->shard_first, end, err));
+    }
+    if (is_shared && !network->is_planning) {
+        COP_TRY(status, cop_group_all_reduce(network->options.group, NULL, sum, 1, COP_F64, err));
+    }
+    if (is_mixed || is_shared) {
+        COP_TRY(status, add_squares(network, sum, vectors, network->elements, err));
     }
 
 done:
@@ -118,7 +135,9 @@ cop_parameter_view cop_network_parameter(cop_network *network, int64_t index)
 cop_parameter_view cop_network_all_parameters(cop_network *network)
 {
     const int64_t elements = network->elements;
-    const int64_t masters = network->compute == network->wide ? 0 : network->master_first;
+    const int64_t masters = network->compute == network->wide ? 0
+                            : network->master_matrices > 0    ? network->shard_first
+                                                              : network->matrix_elements;
     const int64_t trained = network->frozen_elements;
     const cop_parameter_view all = {
         .working = cop_network_weight(network, cop_network_range(0, elements)),
@@ -158,6 +177,12 @@ static cop_status check_index(const cop_network *network, int64_t index, cop_err
                         (long long)index, (long long)count - 1);
     }
     return COP_OK;
+}
+
+// Whether the master of a parameter lies, in part, with other members.
+static bool is_split(const cop_network *network, cop_place place)
+{
+    return cop_network_best(network, place).is_split;
 }
 
 // Where a parameter is written first: the master, or the working copy when there is no master.
@@ -221,6 +246,27 @@ done:
     return status;
 }
 
+// What others hold of a master is theirs to write; the working copy is rounded from the master's type.
+static cop_status put_split(cop_network *network, cop_place place, cop_dtype dtype,
+                            const void *data, cop_error *err)
+{
+    cop_status status = COP_OK;
+    const cop_share share = cop_network_best(network, place);
+    const cop_matrix weight = cop_network_weight(network, place);
+    const int64_t count = place.rows * place.cols;
+    void *wide = cop_alloc((size_t)count, cop_dtype_bytes(share.dtype));
+    if (wide == NULL) {
+        return COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to copy a tensor");
+    }
+    cop_dtype_convert(wide, share.dtype, data, dtype, (size_t)count);
+    COP_TRY(status, put_elements(network, weight, share.dtype, wide, err));
+    COP_TRY(status, cop_share_write(network, &share, place.offset, count, wide, err));
+
+done:
+    cop_free(wide);
+    return status;
+}
+
 static cop_status put_parameter(void *context, int64_t index, cop_dtype dtype, const void *data,
                                 cop_error *err)
 {
@@ -235,6 +281,9 @@ static cop_status put_parameter(void *context, int64_t index, cop_dtype dtype, c
                         cop_arch_tensor(&network->arch, index).name, cop_dtype_name(dtype));
     }
     place = network->places[index];
+    if (is_split(network, place)) {
+        return put_split(network, place, dtype, data, err);
+    }
     COP_TRY(status, put_elements(network, primary(network, place), dtype, data, err));
     if (cop_network_master(network, place).rows > 0) {
         COP_TRY(status, cop_network_publish(network, place.offset, place.rows * place.cols, err));
@@ -270,10 +319,12 @@ static cop_status load_tensor(cop_network *network, const cop_checkpoint *checkp
 {
     cop_status status = COP_OK;
     const cop_place place = network->places[index];
-    const cop_matrix to = primary(network, place);
+    const bool is_in_parts = is_split(network, place);
+    cop_matrix to = primary(network, place);
     const size_t elements = (size_t)(place.rows * place.cols);
     void *staging = NULL;
-    if (is_host_memory) {
+    to.dtype = is_in_parts ? network->wide : to.dtype;
+    if (is_host_memory && !is_in_parts) {
         COP_TRY(status, cop_checkpoint_read(checkpoint, index, to.dtype, to.data, err));
     } else {
         staging = cop_alloc(elements, cop_dtype_bytes(to.dtype));
@@ -283,6 +334,10 @@ static cop_status load_tensor(cop_network *network, const cop_checkpoint *checkp
             goto done;
         }
         COP_TRY(status, cop_checkpoint_read(checkpoint, index, to.dtype, staging, err));
+        if (is_in_parts) {
+            COP_TRY(status, put_split(network, place, to.dtype, staging, err));
+            goto done;
+        }
         COP_TRY(status, cop_backend_to_device(network->backend, NULL, to.data, staging,
                                               elements * cop_dtype_bytes(to.dtype), err));
         COP_TRY(status, cop_backend_synchronize(network->backend, NULL, err));
@@ -385,11 +440,37 @@ static cop_status check_readable(const cop_network *network, int64_t index, cop_
     return check_index(network, index, err);
 }
 
+static cop_status get_split(cop_network *network, cop_place place, cop_dtype dtype, void *data,
+                            cop_error *err)
+{
+    cop_status status = COP_OK;
+    const cop_share share = cop_network_best(network, place);
+    const int64_t count = place.rows * place.cols;
+    char *chunk = cop_alloc(CHUNK_ELEMENTS, cop_dtype_bytes(share.dtype));
+    if (chunk == NULL) {
+        return COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to copy a tensor");
+    }
+    for (int64_t done = 0; done < count; done += CHUNK_ELEMENTS) {
+        const int64_t left = count - done;
+        const int64_t now = left < CHUNK_ELEMENTS ? left : CHUNK_ELEMENTS;
+        COP_TRY(status, cop_share_read(network, &share, place.offset + done, now, chunk, err));
+        cop_dtype_convert((char *)data + (size_t)done * cop_dtype_bytes(dtype), dtype, chunk,
+                          share.dtype, (size_t)now);
+    }
+
+done:
+    cop_free(chunk);
+    return status;
+}
+
 cop_status cop_network_read(cop_network *network, int64_t index, cop_dtype dtype, void *data,
                             cop_error *err)
 {
     cop_status status = COP_OK;
     COP_TRY(status, check_readable(network, index, dtype, err));
+    if (is_split(network, network->places[index])) {
+        return get_split(network, network->places[index], dtype, data, err);
+    }
     COP_TRY(status,
             get_elements(network, primary(network, network->places[index]), dtype, data, err));
 
@@ -422,6 +503,7 @@ cop_status cop_network_save(cop_network *network, cop_tensor_sink sink, cop_erro
 {
     cop_status status = COP_OK;
     const int64_t count = cop_arch_tensor_count(&network->arch);
+    cop_status put = COP_OK;
     float *values = NULL;
     int64_t largest = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -435,8 +517,11 @@ cop_status cop_network_save(cop_network *network, cop_tensor_sink sink, cop_erro
     }
     for (int64_t i = 0; i < count; i++) {
         COP_TRY(status, cop_network_read(network, i, COP_F32, values, err));
-        COP_TRY(status, sink.put(sink.context, i, COP_F32, values, err));
+        if (put == COP_OK) { // after a failure the other members must still be served
+            put = sink.put(sink.context, i, COP_F32, values, err);
+        }
     }
+    status = put;
 
 done:
     cop_free(values);
