@@ -118,9 +118,11 @@ static cop_status run_passes(cop_trainer *trainer, double alpha, bool keep, cop_
 {
     const cop_trainer_options *options = &trainer->options;
     const int64_t first = options->first_sequence + trainer->steps * options->batch;
+    const int64_t part = options->batch / cop_group_size(trainer->group); // of this member
+    const int64_t start = part * cop_group_rank(trainer->group);
     cop_status status = COP_OK;
 
-    for (int64_t at = 0; status == COP_OK && at < options->batch; at += options->micro_batch) {
+    for (int64_t at = start; status == COP_OK && at < start + part; at += options->micro_batch) {
         const batch_pass pass = {
             .first = first + at,
             .count = options->micro_batch,
@@ -132,7 +134,7 @@ static cop_status run_passes(cop_trainer *trainer, double alpha, bool keep, cop_
     return status;
 }
 
-// Mean of a row of losses. Waits for the device.
+// Mean of a row of losses, of which each member has a part. Waits for the device.
 static cop_status mean_of(cop_trainer *trainer, cop_matrix losses, double *out, cop_error *err)
 {
     cop_backend *backend = trainer->buffers.backend;
@@ -140,6 +142,9 @@ static cop_status mean_of(cop_trainer *trainer, cop_matrix losses, double *out, 
     cop_status status = COP_OK;
     double sum = 0.0;
 
+    COP_TRY(status,
+            cop_group_all_gather(trainer->group, NULL, losses.data, count,
+                                 count / cop_group_size(trainer->group), losses.dtype, err));
     COP_TRY(status, cop_backend_to_host(backend, NULL, trainer->rows, losses.data,
                                         (uint64_t)count * cop_dtype_bytes(losses.dtype), err));
     COP_TRY(status, cop_backend_synchronize(backend, NULL, err));
@@ -221,11 +226,12 @@ static cop_status run_step(cop_trainer *trainer, cop_trainer_step *out, cop_erro
         .flops = step_flops(trainer),
     };
     if (is_dynamic(trainer) && isnan(trainer->last_states)) {
-        COP_TRY(status, run_passes(trainer, 0.0, false, err));
+        COP_TRY(status, cop_trainer_agree(trainer, run_passes(trainer, 0.0, false, err), err));
         COP_TRY(status, collect(trainer, 0.0, out, err));
     }
     alpha = alpha_of(trainer);
-    COP_TRY(status, run_passes(trainer, alpha, true, err));
+    // Whoever failed until here must not be waited for.
+    COP_TRY(status, cop_trainer_agree(trainer, run_passes(trainer, alpha, true, err), err));
     COP_TRY(status, cop_optimizer_step(trainer->optimizer, out->learning_rate, err));
     if (trainer->states != NULL) {
         COP_TRY(status, cop_state_losses_update(trainer->states, out->learning_rate, err));

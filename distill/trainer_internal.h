@@ -34,6 +34,7 @@ struct cop_trainer {
     cop_teacher_model *teacher_model; // borrowed; NULL without state losses
     cop_trainer_options options;
     bool has_kl;
+    cop_group *group; // borrowed from the student's options; NULL: alone
     cop_optimizer *optimizer;
     cop_state_losses *states; // NULL: none
     cop_trainer_buffers buffers;
@@ -57,6 +58,9 @@ uint64_t cop_trainer_buffers_lay_out(cop_trainer_buffers *buffers, char *base);
 cop_head_loss_args cop_trainer_head_args(const cop_trainer_buffers *buffers,
                                          const cop_trainer_options *options, int64_t row,
                                          int64_t rows, bool with_gradient);
+
+// The same status for all members of a group: that of the first that failed, with its message.
+cop_status cop_trainer_agree(const cop_trainer *trainer, cop_status status, cop_error *err);
 
 // Options with what `teacher` NULL means for the weights.
 cop_trainer_options cop_trainer_effective(const cop_trainer_options *options, bool has_teacher);
