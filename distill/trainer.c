@@ -232,12 +232,14 @@ static cop_status run_step(cop_trainer *trainer, cop_trainer_step *out, cop_erro
     alpha = alpha_of(trainer);
     // Whoever failed until here must not be waited for.
     COP_TRY(status, cop_trainer_agree(trainer, run_passes(trainer, alpha, true, err), err));
+    trainer->is_exchanging = true;
     COP_TRY(status, cop_optimizer_step(trainer->optimizer, out->learning_rate, err));
     if (trainer->states != NULL) {
         COP_TRY(status, cop_state_losses_update(trainer->states, out->learning_rate, err));
     }
     COP_TRY(status, collect(trainer, alpha, out, err));
     COP_TRY(status, cop_optimizer_norm(trainer->optimizer, &out->gradient_norm, err));
+    trainer->is_exchanging = false;
     out->seconds = cop_clock_seconds() - start;
     COP_TRY(status, check_finite(trainer, out, err));
     trainer->steps++;
@@ -246,6 +248,11 @@ done:
     // A step that failed half way has gradients, or weights, of its own.
     trainer->is_spoilt = trainer->is_spoilt || status != COP_OK;
     return status;
+}
+
+bool cop_trainer_failed_alone(const cop_trainer *trainer)
+{
+    return trainer->is_exchanging && cop_group_size(trainer->group) > 1;
 }
 
 cop_status cop_trainer_run(cop_trainer *trainer, int64_t until_step, cop_trainer_hook hook,

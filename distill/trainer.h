@@ -98,6 +98,10 @@ int64_t cop_trainer_steps(const cop_trainer *trainer); // done so far
 COP_MUST_CHECK cop_status cop_trainer_run(cop_trainer *trainer, int64_t until_step,
                                           cop_trainer_hook hook, void *context, cop_error *err);
 
+// Whether the failure of run() happened while members exchanged: the others then wait for this one, and must be
+// ended.
+bool cop_trainer_failed_alone(const cop_trainer *trainer);
+
 // The first member writes; what fails for one fails for all. The whole state in one directory: `training-<step>.safetensors` (weights, moments), with state losses
 // `projection-<step>.safetensors`, and `training.json`, which is replaced last and names the step: whoever
 // is interrupted finds the older state whole. Loading it into a trainer made with the same options

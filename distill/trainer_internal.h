@@ -45,6 +45,7 @@ struct cop_trainer {
     double last_logits; // losses of the last step, for alpha
     double last_states; // NaN: no step yet
     bool is_spoilt;     // a loss was not finite
+    bool is_exchanging; // a failure now is one that other members do not hear of
 };
 
 // The buffers of a trainer with these options, sizes only.
