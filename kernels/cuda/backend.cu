@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "kernels/cuda/group.h"
 #include "kernels/cuda/ops.h"
 
 static cop_cuda *context_of(cop_backend *backend)
@@ -112,10 +113,25 @@ static void destroy(cop_backend *backend)
 
 // In the order of the struct: C++17 has no designated initializers.
 static const cop_backend_type device_type = {
-    "cuda",         device_info, device_alloc, device_free, copy_to_device, copy_to_host,
-    copy_on_device, NULL,        zero,         NULL,        NULL,           NULL,
-    synchronize,    NULL,        NULL,         NULL,        NULL,           destroy,
+    "cuda",
+    device_info,
+    device_alloc,
+    device_free,
+    copy_to_device,
+    copy_to_host,
+    copy_on_device,
     NULL,
+    zero,
+    NULL,
+    NULL,
+    NULL,
+    synchronize,
+    NULL,
+    NULL,
+    NULL,
+    NULL,
+    destroy,
+    &cop_cuda_group_functions,
 };
 
 cop_status cop_cuda_backend_create(cop_backend **out, int device, cop_error *err)

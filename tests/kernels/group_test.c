@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/processes.h"
+#include "tests/cuda/backend.h"
 #include "tests/support.h"
 
 enum { COUNT_MAX = 100003 }; // more than a chunk of the exchange, and divisible by nothing
@@ -186,6 +187,15 @@ static void messages_arrive_in_order_and_whole(void **state)
     cop_free(data);
 }
 
+static cop_status open_backend(cop_backend **out, cop_error *err)
+{
+#ifdef COP_TEST_CUDA
+    return cop_test_cuda_backend(out, err);
+#else
+    return cop_backend_create(out, "reference", err);
+#endif
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -199,8 +209,7 @@ int main(void)
     };
     cop_error err = {0};
     cop_backend *backend = NULL;
-    if (cop_processes_start(&err) != COP_OK ||
-        cop_backend_create(&backend, "reference", &err) != COP_OK ||
+    if (cop_processes_start(&err) != COP_OK || open_backend(&backend, &err) != COP_OK ||
         cop_group_create(&group, backend, &err) != COP_OK) {
         (void)fprintf(stderr, "%s\n", err.message);
         return 1;
