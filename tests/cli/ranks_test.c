@@ -120,13 +120,13 @@ static void what_cannot_be_shared_out_is_refused_once(void **state)
 static void an_interrupted_run_is_continued_by_another_number(void **state)
 {
     (void)state;
-    json_t *wanted = run_json(TRAIN "--steps 1000 --save-every 1000 -q --json --force -o w");
+    json_t *wanted = run_json(TRAIN "--steps 500 --save-every 500 -q --json --force -o w");
     program_expect("rm -rf o o.training; for wait in 1 1.6 2.6 4; do " RANKS(3) TRAIN
-                   "--steps 1000 -q --json -o o & id=$!; sleep $wait; kill -USR1 $id; wait $id; "
+                   "--steps 500 -q --json -o o & id=$!; sleep $wait; kill -USR1 $id; wait $id; "
                    "test -e o.training/training.json && break; done; "
                    "test -e o.training/training.json",
-                   0, "", "*interrupted after step * of 1000; the same command continues*");
-    check_near(run_json(RANKS(2) TRAIN "--steps 1000 -q --json -o o"), wanted);
+                   0, "", "*interrupted after step * of 500; the same command continues*");
+    check_near(run_json(RANKS(2) TRAIN "--steps 500 -q --json -o o"), wanted);
 }
 
 int main(void)

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/processes.h"
+#include "model/arch_json.h"
 #include "tests/distill/fixture.h"
 
 enum { SEQUENCE = 16, BATCH = 6, STEPS = 5 };
@@ -346,6 +347,66 @@ static void memory_is_what_the_plan_says(void **state)
     }
 }
 
+// --- An 8B student on devices of 80 GB -------------------------------------------------------------
+
+// Of an 80 GB device, 79.6 GiB as it reports, a context and NCCL's buffers leave some 77.
+static const uint64_t usable_bytes = (uint64_t)77 << 30;
+
+static const char *const model_files[] = {"minitron-8b.json", "nemotron-4-15b.json"};
+
+// Bytes that a member of `members` needs: the student with its optimizer, one sequence of 4096 per pass, blocks
+// recomputed, and of the 15B teacher the LM head and a batch of cached states.
+static uint64_t planned_bytes(int members, cop_state_form state, bool is_frozen)
+{
+    cop_backend *backend = NULL;
+    cop_arch arch[2];
+    cop_plan plan;
+    cop_error err = {0};
+    cop_group group = {.rank = members - 1, .size = members}; // the last one has the longest part
+    cop_trainer_options options = cop_trainer_options_default();
+    options.batch = 4 * members;
+    options.sequence = 4096;
+    cop_network_options network = {.precision = COP_PRECISION_BF16,
+                                   .batch = 1,
+                                   .sequence = 4096,
+                                   .is_training = true,
+                                   .recompute = COP_RECOMPUTE_BLOCK,
+                                   .freeze_vocabulary = is_frozen,
+                                   .group = &group};
+    const cop_teacher_options teacher = {
+        .precision = COP_PRECISION_BF16, .batch = 1, .sequence = 4096};
+
+    cop_state_form_apply(state, &network, &options.optimizer);
+    for (int i = 0; i < 2; i++) {
+        char path[256];
+        (void)snprintf(path, sizeof path, "%s/configs/models/%s", COP_SOURCE_DIR, model_files[i]);
+        must(cop_arch_read(&arch[i], path, &err), &err);
+    }
+    must(cop_backend_create(&backend, "cpu", &err), &err);
+    cop_plan_init(&plan);
+    must(cop_network_plan(&plan, "student", &arch[0], &network, backend, &err), &err);
+    must(cop_trainer_plan(&plan, &arch[0], &network, &options, &arch[1], backend, &err), &err);
+    must(cop_teacher_plan(&plan, &arch[1], &teacher, false, backend, &err), &err);
+    cop_backend_destroy(backend);
+    return cop_plan_total(&plan) - plan.line[0].bytes;
+}
+
+static void an_8b_student_fits_eight_devices_of_80_gb(void **state)
+{
+    (void)state;
+    if (rank > 0) {
+        return;
+    }
+    // Alone neither form with f32 masters fits; eight members share even the full one.
+    assert_true(planned_bytes(1, COP_STATE_FULL, false) > usable_bytes);
+    assert_true(planned_bytes(1, COP_STATE_COMPACT, false) > usable_bytes);
+    assert_true(planned_bytes(8, COP_STATE_FULL, false) <= usable_bytes);
+    assert_true(planned_bytes(8, COP_STATE_COMPACT, false) <= usable_bytes);
+    assert_true(planned_bytes(8, COP_STATE_LEAN, false) <= usable_bytes);
+    assert_true(planned_bytes(8, COP_STATE_FULL, true) < planned_bytes(8, COP_STATE_FULL, false));
+    assert_true(planned_bytes(2, COP_STATE_FULL, true) > planned_bytes(8, COP_STATE_FULL, true));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -354,6 +415,7 @@ int main(void)
         cmocka_unit_test(a_state_is_continued_by_another_number_of_processes),
         cmocka_unit_test(a_batch_that_cannot_be_shared_out_is_refused),
         cmocka_unit_test(memory_is_what_the_plan_says),
+        cmocka_unit_test(an_8b_student_fits_eight_devices_of_80_gb),
     };
     cop_error err = {0};
     if (cop_processes_start(&err) != COP_OK) {
