@@ -164,6 +164,11 @@ COP_MUST_CHECK cop_status cop_share_read(cop_network *network, const cop_share *
 COP_MUST_CHECK cop_status cop_share_write(cop_network *network, const cop_share *share,
                                           int64_t offset, int64_t count, const void *from_host,
                                           cop_error *err);
+// A parameter whose master is split: to all that hold a part of it or a copy, and to every member's host.
+COP_MUST_CHECK cop_status cop_network_put_split(cop_network *network, cop_place place,
+                                                cop_dtype dtype, const void *data, cop_error *err);
+COP_MUST_CHECK cop_status cop_network_get_split(cop_network *network, cop_place place,
+                                                cop_dtype dtype, void *data, cop_error *err);
 // Before the optimizer: gradients become their sums, of matrices those of the own shard.
 COP_MUST_CHECK cop_status cop_network_reduce_gradients(cop_network *network, cop_error *err);
 // After it: the weights of all shards are everybody's, the gradients of the others' shards are zero.

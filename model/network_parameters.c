@@ -246,27 +246,6 @@ done:
     return status;
 }
 
-// What others hold of a master is theirs to write; the working copy is rounded from the master's type.
-static cop_status put_split(cop_network *network, cop_place place, cop_dtype dtype,
-                            const void *data, cop_error *err)
-{
-    cop_status status = COP_OK;
-    const cop_share share = cop_network_best(network, place);
-    const cop_matrix weight = cop_network_weight(network, place);
-    const int64_t count = place.rows * place.cols;
-    void *wide = cop_alloc((size_t)count, cop_dtype_bytes(share.dtype));
-    if (wide == NULL) {
-        return COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to copy a tensor");
-    }
-    cop_dtype_convert(wide, share.dtype, data, dtype, (size_t)count);
-    COP_TRY(status, put_elements(network, weight, share.dtype, wide, err));
-    COP_TRY(status, cop_share_write(network, &share, place.offset, count, wide, err));
-
-done:
-    cop_free(wide);
-    return status;
-}
-
 static cop_status put_parameter(void *context, int64_t index, cop_dtype dtype, const void *data,
                                 cop_error *err)
 {
@@ -282,7 +261,7 @@ static cop_status put_parameter(void *context, int64_t index, cop_dtype dtype, c
     }
     place = network->places[index];
     if (is_split(network, place)) {
-        return put_split(network, place, dtype, data, err);
+        return cop_network_put_split(network, place, dtype, data, err);
     }
     COP_TRY(status, put_elements(network, primary(network, place), dtype, data, err));
     if (cop_network_master(network, place).rows > 0) {
@@ -335,7 +314,7 @@ static cop_status load_tensor(cop_network *network, const cop_checkpoint *checkp
         }
         COP_TRY(status, cop_checkpoint_read(checkpoint, index, to.dtype, staging, err));
         if (is_in_parts) {
-            COP_TRY(status, put_split(network, place, to.dtype, staging, err));
+            COP_TRY(status, cop_network_put_split(network, place, to.dtype, staging, err));
             goto done;
         }
         COP_TRY(status, cop_backend_to_device(network->backend, NULL, to.data, staging,
@@ -440,36 +419,13 @@ static cop_status check_readable(const cop_network *network, int64_t index, cop_
     return check_index(network, index, err);
 }
 
-static cop_status get_split(cop_network *network, cop_place place, cop_dtype dtype, void *data,
-                            cop_error *err)
-{
-    cop_status status = COP_OK;
-    const cop_share share = cop_network_best(network, place);
-    const int64_t count = place.rows * place.cols;
-    char *chunk = cop_alloc(CHUNK_ELEMENTS, cop_dtype_bytes(share.dtype));
-    if (chunk == NULL) {
-        return COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to copy a tensor");
-    }
-    for (int64_t done = 0; done < count; done += CHUNK_ELEMENTS) {
-        const int64_t left = count - done;
-        const int64_t now = left < CHUNK_ELEMENTS ? left : CHUNK_ELEMENTS;
-        COP_TRY(status, cop_share_read(network, &share, place.offset + done, now, chunk, err));
-        cop_dtype_convert((char *)data + (size_t)done * cop_dtype_bytes(dtype), dtype, chunk,
-                          share.dtype, (size_t)now);
-    }
-
-done:
-    cop_free(chunk);
-    return status;
-}
-
 cop_status cop_network_read(cop_network *network, int64_t index, cop_dtype dtype, void *data,
                             cop_error *err)
 {
     cop_status status = COP_OK;
     COP_TRY(status, check_readable(network, index, dtype, err));
     if (is_split(network, network->places[index])) {
-        return get_split(network, network->places[index], dtype, data, err);
+        return cop_network_get_split(network, network->places[index], dtype, data, err);
     }
     COP_TRY(status,
             get_elements(network, primary(network, network->places[index]), dtype, data, err));

@@ -1,6 +1,9 @@
 // A network that several processes train together: who holds what, and the exchange of it.
 
+#include "base/alloc.h"
 #include "model/network_internal.h"
+
+enum { PIECE_ELEMENTS = 1 << 16 }; // converted at a time
 
 static char *element_at(const cop_share *share, int64_t element)
 {
@@ -114,6 +117,70 @@ cop_status cop_share_write(cop_network *network, const cop_share *share, int64_t
     }
 
 done:
+    return status;
+}
+
+// Elements [offset, offset + count), few: the working copy is rounded from the master's type; of the master
+// what others hold is theirs to write.
+static cop_status put_piece(cop_network *network, const cop_share *master, const cop_share *working,
+                            int64_t offset, int64_t count, const void *data, cop_dtype dtype,
+                            cop_error *err)
+{
+    const size_t width = cop_dtype_bytes(master->dtype);
+    cop_status status = COP_OK;
+    char *wide = cop_alloc((size_t)count, width + cop_dtype_bytes(working->dtype));
+    if (wide == NULL) {
+        return COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to copy a tensor");
+    }
+    char *narrow = wide + (size_t)count * width;
+    cop_dtype_convert(wide, master->dtype, data, dtype, (size_t)count);
+    cop_dtype_convert(narrow, working->dtype, wide, master->dtype, (size_t)count);
+    COP_TRY(status, cop_share_write(network, master, offset, count, wide, err));
+    COP_TRY(status, cop_share_write(network, working, offset, count, narrow, err));
+
+done:
+    cop_free(wide);
+    return status;
+}
+
+cop_status cop_network_put_split(cop_network *network, cop_place place, cop_dtype dtype,
+                                 const void *data, cop_error *err)
+{
+    const cop_share master = cop_network_best(network, place);
+    const cop_matrix weight = cop_network_weight(network, place);
+    const int64_t count = place.rows * place.cols;
+    const cop_share working = {.data = weight.data,
+                               .dtype = weight.dtype,
+                               .first = place.offset,
+                               .end = place.offset + count};
+    cop_status status = COP_OK;
+    for (int64_t done = 0; status == COP_OK && done < count; done += PIECE_ELEMENTS) {
+        const char *piece = (const char *)data + (size_t)done * cop_dtype_bytes(dtype);
+        status = put_piece(network, &master, &working, place.offset + done,
+                           smaller(count - done, PIECE_ELEMENTS), piece, dtype, err);
+    }
+    return status;
+}
+
+cop_status cop_network_get_split(cop_network *network, cop_place place, cop_dtype dtype, void *data,
+                                 cop_error *err)
+{
+    cop_status status = COP_OK;
+    const cop_share share = cop_network_best(network, place);
+    const int64_t count = place.rows * place.cols;
+    char *piece = cop_alloc(PIECE_ELEMENTS, cop_dtype_bytes(share.dtype));
+    if (piece == NULL) {
+        return COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to copy a tensor");
+    }
+    for (int64_t done = 0; done < count; done += PIECE_ELEMENTS) {
+        const int64_t now = smaller(count - done, PIECE_ELEMENTS);
+        COP_TRY(status, cop_share_read(network, &share, place.offset + done, now, piece, err));
+        cop_dtype_convert((char *)data + (size_t)done * cop_dtype_bytes(dtype), dtype, piece,
+                          share.dtype, (size_t)now);
+    }
+
+done:
+    cop_free(piece);
     return status;
 }
 
