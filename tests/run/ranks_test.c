@@ -204,6 +204,24 @@ static void a_candidate_that_fails_on_a_worker_is_recorded_as_failed(void **stat
     cop_free(found);
 }
 
+// Saved states cannot be written, whoever tries first: the search stops for all, and continues when the cause is
+// gone.
+static void a_disk_that_refuses_stops_all_and_hangs_nobody(void **state)
+{
+    (void)state;
+    // Files of at most 400 KiB: enough for everything but the cache of the first rung.
+    assert_int_equal(
+        run_line("ulimit -f 400; $coppice search -q ranks/study.yaml -o ranks/refused"), 1);
+    must_run("rm -rf ranks/refused/checkpoints; touch ranks/refused/checkpoints");
+    assert_int_equal(run_line("$ranks 3 $coppice search -q ranks/study.yaml -o ranks/refused"), 1);
+    char *err = printed("ranks.err");
+    assert_non_null(strstr(err, "coppice: ranks/refused/checkpoints"));
+    cop_free(err);
+    must_run("rm ranks/refused/checkpoints");
+    must_run("$ranks 2 $coppice search -q ranks/study.yaml -o ranks/refused");
+    check_same("ranks/refused");
+}
+
 static int make_study(void **state)
 {
     (void)state;
@@ -220,6 +238,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(only_the_first_process_speaks),
         cmocka_unit_test(a_stopped_search_continues_with_any_number_of_processes),
         cmocka_unit_test(a_study_that_cannot_run_fails_once_and_hangs_nobody),
+        cmocka_unit_test(a_disk_that_refuses_stops_all_and_hangs_nobody),
         cmocka_unit_test(a_candidate_that_fails_on_a_worker_is_recorded_as_failed),
     };
     if (argc != 3 || argv[2][0] == '\0') {
