@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "base/system.h"
 #include "cli/quality.h"
 #include "distill/teacher_cache.h"
 #include "eval/latency.h"
@@ -147,6 +146,7 @@ static cop_status check_memory(const evaluation *run, const cop_network_options 
     const cop_arch *teacher_arch =
         run->teacher_checkpoint != NULL ? cop_checkpoint_arch(run->teacher_checkpoint) : NULL;
     cop_status status = COP_OK;
+    cop_plan_room room = {0};
     cop_plan plan;
 
     cop_plan_init(&plan);
@@ -155,9 +155,8 @@ static cop_status check_memory(const evaluation *run, const cop_network_options 
     if (teacher_arch != NULL) {
         COP_TRY(status, cop_teacher_plan(&plan, teacher_arch, teacher, true, run->backend, err));
     }
-    COP_TRY(status,
-            cop_plan_check(&plan, "eval",
-                           cop_system_memory_free_bytes() + cop_system_resident_bytes(), err));
+    COP_TRY(status, cop_plan_room_of(&room, run->backend, err));
+    COP_TRY(status, cop_plan_check_room(&plan, "eval", &room, NULL, err));
 
 done:
     return status;

@@ -10,13 +10,37 @@
 typedef struct arguments {
     cop_cli_common common;
     const char *study;
-    double peak;       // 0: measured
-    double efficiency; // share of the peak
+    double peak;           // 0: measured
+    double efficiency;     // share of the peak
+    uint64_t device_bytes; // 0: this machine's
 } arguments;
 
 static const double measure_seconds = 1.0;
 
-enum { KEY_PEAK = 256, KEY_EFFICIENCY };
+enum { KEY_PEAK = 256, KEY_EFFICIENCY, KEY_DEVICE_MEMORY };
+
+// "139GiB", "80GB" or bytes.
+static uint64_t parse_bytes(const struct argp_state *state, const char *text)
+{
+    static const struct {
+        const char *name;
+        double bytes;
+    } units[] = {{"GiB", 1073741824.0}, {"GB", 1e9}, {"MiB", 1048576.0}, {"MB", 1e6}};
+
+    char number[32];
+    size_t length = strlen(text);
+    double unit = 1.0;
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        const size_t name = strlen(units[i].name);
+        if (length > name && strcmp(text + length - name, units[i].name) == 0) {
+            unit = units[i].bytes;
+            length -= name;
+            break;
+        }
+    }
+    (void)snprintf(number, sizeof number, "%.*s", (int)length, text);
+    return (uint64_t)(unit * cop_cli_real(state, "--device-memory", number, 1e-3, 1e15 / unit));
+}
 
 // NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
 static error_t parse(int key, char *text, struct argp_state *state)
@@ -28,6 +52,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case KEY_EFFICIENCY:
         given->efficiency = cop_cli_real(state, "--efficiency", text, 0.01, 1.0);
         return 0;
+    case KEY_DEVICE_MEMORY: given->device_bytes = parse_bytes(state, text); return 0;
     case ARGP_KEY_INIT: cop_cli_pass_common(state, &given->common); return 0;
     case ARGP_KEY_ARG:
         if (given->study != NULL) {
@@ -55,6 +80,21 @@ static json_t *memory_json(const cop_plan *plan)
 static double saving(const cop_search_plan *plan)
 {
     return plan->tokens > 0 ? (double)plan->tokens_without_halving / (double)plan->tokens : 1.0;
+}
+
+static json_t *forms_json(const cop_search_plan *plan)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < COP_SEARCH_FORMS; i++) {
+        const cop_memory_form *form = &plan->form[i].form;
+        (void)json_array_append_new(
+            list, json_pack("{s:s, s:b, s:s, s:I, s:I}", "state", cop_state_form_name(form->state),
+                            "frozen_vocabulary", form->freezes_vocabulary, "recompute",
+                            cop_recompute_name(form->recompute), "micro_batch",
+                            (json_int_t)form->micro_batch, "device_bytes",
+                            (json_int_t)plan->form[i].bytes));
+    }
+    return list;
 }
 
 static int print_json(const cop_search_plan *plan, const arguments *given)
@@ -86,6 +126,9 @@ static int print_json(const cop_search_plan *plan, const arguments *given)
         (void)json_object_update(document, more);
     }
     json_decref(more);
+    if (document != NULL) {
+        (void)json_object_set_new(document, "memory_forms", forms_json(plan));
+    }
     return cop_cli_print_json(document);
 }
 
@@ -123,6 +166,31 @@ static void print_stages(const cop_search_plan *plan)
     cop_cli_table_print(&table);
 }
 
+// Which forms of training fit a device.
+static void print_forms(const cop_search_plan *plan, uint64_t device_bytes)
+{
+    static const char *const titles[] = {"state", "vocabulary", "sequences", "memory", ""};
+    char text[COP_TEXT_NUMBER_BYTES];
+    cop_cli_table table;
+
+    cop_cli_print("\nthe same probe on a device of %s, recompute %s:\n",
+                  cop_text_bytes(text, device_bytes),
+                  cop_recompute_name(plan->form[0].form.recompute));
+    cop_cli_table_init(&table, "llrrl");
+    for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++) {
+        cop_cli_cell(&table, "%s", titles[i]);
+    }
+    for (int i = 0; i < COP_SEARCH_FORMS; i++) {
+        const uint64_t bytes = plan->form[i].bytes;
+        cop_cli_cell(&table, "%s", cop_state_form_name(plan->form[i].form.state));
+        cop_cli_cell(&table, "%s", plan->form[i].form.freezes_vocabulary ? "frozen" : "trained");
+        cop_cli_cell(&table, "%lld", (long long)plan->form[i].form.micro_batch);
+        cop_cli_cell(&table, "%s", bytes > 0 ? cop_text_bytes(text, bytes) : "bf16 only");
+        cop_cli_cell(&table, "%s", bytes > 0 && bytes <= device_bytes ? "fits" : "");
+    }
+    cop_cli_table_print(&table);
+}
+
 static int print_text(const cop_search_plan *plan, const arguments *given, cop_error *err)
 {
     char a[COP_TEXT_NUMBER_BYTES];
@@ -148,6 +216,9 @@ static int print_text(const cop_search_plan *plan, const arguments *given, cop_e
     const cop_status status = cop_text_check(&table, "memory plan", err);
     if (status == COP_OK) {
         cop_cli_print("%s", cop_text_view(&table));
+        if (given->device_bytes > 0) {
+            print_forms(plan, given->device_bytes);
+        }
     }
     cop_text_release(&table);
     return cop_cli_finish(status, err);
@@ -160,6 +231,10 @@ int cop_cmd_plan(int argc, char **argv)
          "Matmul peak of the device in FLOP/s, e.g. 790e12; measured on this one when absent", 0},
         {"efficiency", KEY_EFFICIENCY, "SHARE", 0,
          "Share of the peak that a search reaches, 0.6 when absent", 0},
+        {"device-memory", KEY_DEVICE_MEMORY, "SIZE", 0,
+         "Memory of a device that is not there, e.g. 139GiB or 80GB: passes are chosen for it, and "
+         "a table says which forms of training fit it",
+         0},
         {0},
     };
     static const struct argp_child children[] = {
@@ -181,7 +256,7 @@ int cop_cmd_plan(int argc, char **argv)
     cop_cli_parse(&argp, argc, argv, &given);
 
     COP_TRY(status, cop_study_file_read(&study, given.study, false, &err));
-    COP_TRY(status, cop_search_plan_make(&plan, &study, "auto", &err));
+    COP_TRY(status, cop_search_plan_make_for(&plan, &study, "auto", given.device_bytes, &err));
     if (given.peak == 0.0) {
         const cop_dtype dtype = plan.precision == COP_PRECISION_BF16 ? COP_BF16 : COP_F32;
         COP_TRY(status, cop_cpu_matmul_peak(&given.peak, dtype, measure_seconds, &err));

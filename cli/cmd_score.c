@@ -6,7 +6,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/system.h"
 #include "cli/cli.h"
 #include "prune/importance.h"
 
@@ -132,6 +131,7 @@ static cop_status check_memory(const cop_arch *arch, const cop_importance_settin
                                cop_backend *backend, cop_error *err)
 {
     cop_status status = COP_OK;
+    cop_plan_room room = {0};
     cop_plan plan;
     const cop_network_options network = {
         .precision = settings->precision,
@@ -143,7 +143,8 @@ static cop_status check_memory(const cop_arch *arch, const cop_importance_settin
     COP_TRY(status, cop_network_plan(&plan, "teacher", arch, &network, backend, err));
     COP_TRY(status, cop_importance_plan(&plan, arch, settings, backend, err));
     show_plan(&plan);
-    COP_TRY(status, cop_plan_check(&plan, "score", cop_system_memory_free_bytes(), err));
+    COP_TRY(status, cop_plan_room_of(&room, backend, err));
+    COP_TRY(status, cop_plan_check_room(&plan, "score", &room, NULL, err));
 
 done:
     return status;

@@ -28,7 +28,8 @@ typedef struct cop_training {
     cop_teacher_states *validation_states;
     cop_trainer *trainer;
 
-    double peak; // FLOP/s of matrix products on this machine; 0: unknown
+    uint64_t planned_bytes; // of the backend's memory
+    double peak;            // FLOP/s of matrix products on this machine; 0: unknown
     int64_t first_step;
     double seconds; // of steps, without measuring and saving
     double flops;
@@ -51,7 +52,7 @@ typedef struct cop_training_quality {
 // several processes train, they agree on the outcome of each of these before the next.
 COP_MUST_CHECK cop_status cop_training_open(cop_training *run, cop_error *err);
 COP_MUST_CHECK cop_status cop_training_join(cop_training *run, cop_error *err);
-COP_MUST_CHECK cop_status cop_training_plan(const cop_training *run, cop_error *err);
+COP_MUST_CHECK cop_status cop_training_plan(cop_training *run, cop_error *err);
 // Processes with a common cache build their teachers after one another: the first fills it.
 COP_MUST_CHECK cop_status cop_training_build_teacher(cop_training *run, cop_error *err);
 COP_MUST_CHECK cop_status cop_training_build(cop_training *run, cop_error *err);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -232,6 +233,8 @@ static int print_json(const cop_training *run, const cop_training_quality *quali
     put(result, "seconds", json_real(run->seconds));
     put(result, "peak_share", json_real(peak_share(run)));
     put(result, "peak_memory_bytes", json_integer((json_int_t)cop_system_resident_peak_bytes()));
+    put(result, "planned_device_bytes", json_integer((json_int_t)run->planned_bytes));
+    put(result, "peak_device_bytes", json_integer((json_int_t)run->backend->memory_peak_bytes));
     if (run->last.step > 0) {
         put(result, "loss", json_real(run->last.loss));
         put(result, "cross_entropy", json_real(run->last.cross_entropy));
@@ -325,6 +328,26 @@ static cop_status measure_result(cop_training *run, cop_training_quality *out, c
     return cop_processes_agree(status, err);
 }
 
+// What was planned against the most that was in use, line by line with --verbose.
+static void report_memory(const cop_training *run)
+{
+    char planned[COP_TEXT_NUMBER_BYTES];
+    char peak[COP_TEXT_NUMBER_BYTES];
+    cop_text text = {0};
+    cop_backend_memory_report(run->backend, &text);
+    cop_log(COP_LOG_INFO, "memory: %s planned, at most %s in use",
+            cop_text_bytes(planned, run->planned_bytes),
+            cop_text_bytes(peak, run->backend->memory_peak_bytes));
+    if (!text.is_broken) {
+        for (const char *line = cop_text_view(&text); *line != '\0';) {
+            const size_t length = strcspn(line, "\n");
+            cop_log(COP_LOG_DEBUG, "%.*s", (int)length, line);
+            line += length + (line[length] == '\n' ? 1 : 0);
+        }
+    }
+    cop_text_release(&text);
+}
+
 int cop_training_run(const cop_training_job *job)
 {
     cop_training run = {.job = job, .failed_alone = true};
@@ -340,6 +363,7 @@ int cop_training_run(const cop_training_job *job)
     COP_TRY(status, prepare(&run, &err));
     COP_TRY(status, train(&run, &err));
     COP_TRY(status, measure_result(&run, &quality, &err));
+    report_memory(&run);
     status = write_model(&run, &err);
     if (status != COP_OK) { // the work of hours must not hang on a full disk
         keep_state(&run);

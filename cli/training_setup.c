@@ -9,6 +9,7 @@
 #include "base/system.h"
 #include "cli/quality.h"
 #include "cli/training_internal.h"
+#include "distill/memory_form.h"
 #include "model/arch_json.h"
 
 enum { VALIDATION_SEQUENCES_MAX = 128 };
@@ -190,7 +191,7 @@ static void add_data(const cop_training *run, cop_plan *plan)
 {
     const uint64_t order =
         (uint64_t)cop_sampler_windows(run->sampler) * sizeof(int64_t); // of one epoch
-    cop_plan_add(plan, "data: order of an epoch", order);
+    cop_plan_add_host(plan, "data: order of an epoch", order);
 }
 
 // The teacher's states of one pass.
@@ -230,10 +231,57 @@ done:
     return status;
 }
 
-static cop_status show_plan(const cop_plan *plan, const char *title, cop_error *err)
+// The plan of the same run in another form.
+static cop_status plan_form(void *context, const cop_memory_form *form, cop_plan *out,
+                            cop_error *err)
+{
+    const cop_training *run = context;
+    cop_training_options options = *run->job->options;
+    cop_training_job job = *run->job;
+    cop_training trial = *run;
+    cop_network_options unused = {0};
+    options.recompute = form->recompute;
+    options.state = form->state;
+    options.freezes_vocabulary = form->freezes_vocabulary;
+    job.options = &options;
+    trial.job = &job;
+    trial.trainer_options.micro_batch = form->micro_batch;
+    cop_state_form_apply(form->state, &unused, &trial.trainer_options.optimizer);
+    cop_plan_init(out);
+    return plan_training(&trial, out, err);
+}
+
+// Refuses a run that does not fit, saying what would.
+static cop_status check_plan(const cop_training *run, const cop_plan *plan,
+                             const cop_plan_room *room, cop_error *err)
+{
+    const cop_memory_form now = {
+        .recompute = run->job->options->recompute,
+        .micro_batch = run->trainer_options.micro_batch,
+        .state = run->job->options->state,
+        .freezes_vocabulary = run->job->options->freezes_vocabulary,
+    };
+    cop_training trial = *run;
+    cop_status status = COP_OK;
+    cop_text advice = {0};
+
+    if (cop_plan_fits(plan, room)) {
+        return COP_OK;
+    }
+    COP_TRY(status, cop_memory_form_advise(&advice, &now, run->trainer_options.batch,
+                                           run->precision, room, plan_form, &trial, err));
+    status = cop_plan_check_room(plan, run->job->verb, room, cop_text_view(&advice), err);
+
+done:
+    cop_text_release(&advice);
+    return status;
+}
+
+static cop_status show_plan(const cop_plan *plan, const cop_plan_room *room, const char *title,
+                            cop_error *err)
 {
     cop_text text = {0};
-    cop_plan_append(plan, &text);
+    cop_plan_append_room(plan, room, &text);
     const cop_status status = cop_text_check(&text, "memory plan", err);
     if (status == COP_OK) {
         cop_log(COP_LOG_INFO, "%s", title);
@@ -247,32 +295,32 @@ static cop_status show_plan(const cop_plan *plan, const char *title, cop_error *
     return status;
 }
 
-cop_status cop_training_plan(const cop_training *run, cop_error *err)
+cop_status cop_training_plan(cop_training *run, cop_error *err)
 {
     const cop_teacher_options teacher = teacher_options(run);
-    // Of this machine's processes each needs it.
-    const uint64_t free_bytes =
-        cop_system_memory_free_bytes() / (uint64_t)cop_processes_self().local_size +
-        cop_system_resident_bytes();
+    cop_plan_room room = {0};
     cop_status status = COP_OK;
     cop_plan plan;
     cop_plan before;
 
     cop_plan_init(&plan);
     cop_plan_init(&before);
+    COP_TRY(status, cop_plan_room_of(&room, run->backend, err));
     COP_TRY(status, plan_training(run, &plan, err));
     if (needs_teacher(run) && !runs_teacher(run)) {
         COP_TRY(status, cop_teacher_plan(&before, cop_checkpoint_arch(run->teacher_checkpoint),
                                          &teacher, true, run->backend, err));
-        cop_plan_add(&before, "teacher: states on their way to disk", window_bytes(run));
+        cop_plan_add_host(&before, "teacher: states on their way to disk", window_bytes(run));
         if (cop_plan_total(&before) > cop_plan_total(&plan)) {
-            COP_TRY(status, show_plan(&before, "memory while the teacher fills its cache:", err));
-            COP_TRY(status, cop_plan_check(&before, run->job->verb, free_bytes, err));
+            COP_TRY(status,
+                    show_plan(&before, &room, "memory while the teacher fills its cache:", err));
+            COP_TRY(status, cop_plan_check_room(&before, run->job->verb, &room, NULL, err));
         }
     }
-    COP_TRY(status,
-            show_plan(&plan, run->group != NULL ? "memory of each process:" : "memory:", err));
-    COP_TRY(status, cop_plan_check(&plan, run->job->verb, free_bytes, err));
+    COP_TRY(status, show_plan(&plan, &room,
+                              run->group != NULL ? "memory of each process:" : "memory:", err));
+    COP_TRY(status, check_plan(run, &plan, &room, err));
+    run->planned_bytes = cop_plan_device_total(&plan);
 
 done:
     return status;

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/clock.h"
+#include "distill/layout.h"
 #include "distill/teacher_internal.h"
 #include "distill/trainer_internal.h"
 #include "model/cost.h"
@@ -31,13 +32,16 @@ static double alpha_of(const cop_trainer *trainer)
 
 static cop_status fill_batch(cop_trainer *trainer, const batch_pass *pass, cop_error *err)
 {
-    cop_status status = cop_sampler_fill(trainer->sampler, pass->first, pass->count,
-                                         trainer->inputs, trainer->targets, err);
-    if (status == COP_OK) {
-        status = cop_backend_to_device(cop_network_backend(trainer->student), NULL,
-                                       trainer->buffers.targets, trainer->targets,
-                                       (uint64_t)pass->rows * sizeof *trainer->targets, err);
-    }
+    cop_status status = COP_OK;
+    COP_TRY(status, cop_sampler_fill(trainer->sampler, pass->first, pass->count, trainer->inputs,
+                                     trainer->targets, err));
+    COP_TRY(status, cop_backend_to_device(cop_network_backend(trainer->student), NULL,
+                                          trainer->buffers.targets, trainer->targets,
+                                          (uint64_t)pass->rows * sizeof *trainer->targets, err));
+    COP_TRY(status, cop_network_put_ids(trainer->student, trainer->inputs, pass->count,
+                                        trainer->options.sequence, err));
+
+done:
     return status;
 }
 
@@ -62,6 +66,14 @@ static cop_status run_teacher(cop_trainer *trainer, const batch_pass *pass, cop_
         const cop_state_source *source = &trainer->teacher.states;
         COP_TRY(status, source->states(source->context, pass->first, pass->count, &hidden, err));
     }
+    if (trainer->has_kl && trainer->buffers.is_recordable) {
+        const cop_matrix copy = cop_layout_rows(trainer->buffers.teacher_copy, hidden.rows);
+        COP_TRY(status,
+                cop_backend_on_device(
+                    trainer->buffers.backend, NULL, copy.data, hidden.data,
+                    (uint64_t)(hidden.rows * hidden.cols) * cop_dtype_bytes(hidden.dtype), err));
+        hidden = copy;
+    }
     if (trainer->has_kl) {
         trainer->buffers.teacher_hidden = hidden;
     }
@@ -74,7 +86,6 @@ static cop_status run_student(cop_trainer *trainer, const batch_pass *pass, bool
                               cop_error *err)
 {
     const cop_forward_options options = {
-        .ids = trainer->inputs,
         .batch = pass->count,
         .sequence = trainer->options.sequence,
         .keep = keep,
@@ -84,29 +95,84 @@ static cop_status run_student(cop_trainer *trainer, const batch_pass *pass, bool
     return cop_network_forward(trainer->student, &options, &trainer->buffers.hidden, err);
 }
 
-// Forward pass, losses and, when `keep`, gradients.
-static cop_status run_pass(cop_trainer *trainer, const batch_pass *pass, double alpha, bool keep,
-                           cop_error *err)
+// What a pass enqueues when its inputs are in place: forward pass, losses and, when `keep`, gradients.
+typedef struct pass_work {
+    cop_trainer *trainer;
+    const batch_pass *pass;
+    bool keep;
+} pass_work;
+
+static cop_status enqueue_pass(void *context, cop_error *err)
 {
+    const pass_work *work = context;
+    cop_trainer *trainer = work->trainer;
+    const batch_pass *pass = work->pass;
     cop_trainer_buffers *buffers = &trainer->buffers;
     const cop_ops *ops = buffers->backend->ops;
     const cop_gradient_function inject = trainer->states != NULL ? cop_state_losses_inject : NULL;
     cop_head_loss_args args;
     cop_status status = COP_OK;
 
+    COP_TRY(status, run_student(trainer, pass, work->keep, err));
+    args = cop_trainer_head_args(buffers, &trainer->options, pass->row, pass->rows, work->keep);
+    COP_TRY(status, ops->head_loss(buffers->backend, NULL, &args, err));
+    if (work->keep) {
+        COP_TRY(status, cop_network_backward(trainer->student, args.d_hidden, inject,
+                                             trainer->states, err));
+    }
+
+done:
+    return status;
+}
+
+// A recorded pass has one place for its losses, that of the last pass; `to` is where they belong.
+static cop_status move_losses(cop_trainer *trainer, cop_matrix losses, int64_t from, int64_t to,
+                              int64_t rows, cop_error *err)
+{
+    const int64_t bytes = (int64_t)cop_dtype_bytes(losses.dtype);
+    if (losses.data == NULL || from == to) {
+        return COP_OK;
+    }
+    return cop_backend_on_device(trainer->buffers.backend, NULL, (char *)losses.data + to * bytes,
+                                 (const char *)losses.data + from * bytes, (uint64_t)(rows * bytes),
+                                 err);
+}
+
+static cop_status run_recordable(cop_trainer *trainer, const batch_pass *pass, cop_error *err)
+{
+    cop_trainer_buffers *buffers = &trainer->buffers;
+    cop_status status = COP_OK;
+    batch_pass fixed = *pass;
+    pass_work work = {.trainer = trainer, .pass = &fixed, .keep = true};
+
+    fixed.row = buffers->tokens - pass->rows;
+    COP_TRY(status, cop_trainer_replay(trainer, &trainer->pass_graph, enqueue_pass, &work, err));
+    COP_TRY(status,
+            move_losses(trainer, buffers->cross_entropy, fixed.row, pass->row, pass->rows, err));
+    COP_TRY(status, move_losses(trainer, buffers->kl, fixed.row, pass->row, pass->rows, err));
+
+done:
+    return status;
+}
+
+static cop_status run_pass(cop_trainer *trainer, const batch_pass *pass, double alpha, bool keep,
+                           cop_error *err)
+{
+    pass_work work = {.trainer = trainer, .pass = pass, .keep = keep};
+    cop_status status = COP_OK;
+
     if (trainer->states != NULL) {
         cop_state_losses_begin(trainer->states, pass->rows, pass->row,
-                               (float)(alpha / (double)buffers->tokens));
+                               (float)(alpha / (double)trainer->buffers.tokens));
     }
     COP_TRY(status, fill_batch(trainer, pass, err));
     COP_TRY(status, run_teacher(trainer, pass, err));
-    COP_TRY(status, run_student(trainer, pass, keep, err));
-    args = cop_trainer_head_args(buffers, &trainer->options, pass->row, pass->rows, keep);
-    COP_TRY(status, ops->head_loss(buffers->backend, NULL, &args, err));
-    if (keep) {
-        COP_TRY(status, cop_network_backward(trainer->student, args.d_hidden, inject,
-                                             trainer->states, err));
-    } else if (trainer->states != NULL) {
+    if (trainer->buffers.is_recordable) {
+        COP_TRY(status, run_recordable(trainer, pass, err));
+    } else {
+        COP_TRY(status, enqueue_pass(&work, err));
+    }
+    if (!keep && trainer->states != NULL) {
         COP_TRY(status, cop_state_losses_measure(trainer->states, err));
     }
 
@@ -134,25 +200,45 @@ static cop_status run_passes(cop_trainer *trainer, double alpha, bool keep, cop_
     return status;
 }
 
-// Mean of a row of losses, of which each member has a part. Waits for the device.
-static cop_status mean_of(cop_trainer *trainer, cop_matrix losses, double *out, cop_error *err)
+// Mean of losses that have come to the host.
+static double mean_of(const cop_trainer *trainer, int64_t first)
 {
-    cop_backend *backend = trainer->buffers.backend;
-    const int64_t count = losses.cols;
-    cop_status status = COP_OK;
+    const int64_t count = trainer->buffers.tokens;
     double sum = 0.0;
-
-    COP_TRY(status,
-            cop_group_all_gather(trainer->group, NULL, losses.data, count,
-                                 count / cop_group_size(trainer->group), losses.dtype, err));
-    COP_TRY(status, cop_backend_to_host(backend, NULL, trainer->rows, losses.data,
-                                        (uint64_t)count * cop_dtype_bytes(losses.dtype), err));
-    COP_TRY(status, cop_backend_synchronize(backend, NULL, err));
-    for (int64_t i = 0; i < count; i++) {
-        sum += losses.dtype == COP_F64 ? ((const double *)trainer->rows)[i]
-                                       : (double)((const float *)trainer->rows)[i];
+    for (int64_t i = first; i < first + count; i++) {
+        sum += trainer->buffers.wide == COP_F64 ? ((const double *)trainer->rows)[i]
+                                                : (double)((const float *)trainer->rows)[i];
     }
-    *out = sum / (double)count;
+    return sum / (double)count;
+}
+
+// Each member of a group has a part of a row of losses; then all have all.
+static cop_status gather(cop_trainer *trainer, cop_matrix losses, cop_error *err)
+{
+    return cop_group_all_gather(trainer->group, NULL, losses.data, losses.cols,
+                                losses.cols / cop_group_size(trainer->group), losses.dtype, err);
+}
+
+// Fetches losses and, when the optimizer made its step, the gradient's norm; the one place of a step
+// that waits for the device, but for state losses.
+static cop_status fetch(cop_trainer *trainer, double *norm_squared, cop_error *err)
+{
+    cop_trainer_buffers *buffers = &trainer->buffers;
+    const uint64_t bytes = (uint64_t)buffers->tokens * cop_dtype_bytes(buffers->wide);
+    cop_status status = COP_OK;
+
+    COP_TRY(status, gather(trainer, buffers->cross_entropy, err));
+    COP_TRY(status, cop_backend_to_host(buffers->backend, NULL, trainer->rows,
+                                        buffers->cross_entropy.data, bytes, err));
+    if (trainer->has_kl) {
+        COP_TRY(status, gather(trainer, buffers->kl, err));
+        COP_TRY(status, cop_backend_to_host(buffers->backend, NULL, (char *)trainer->rows + bytes,
+                                            buffers->kl.data, bytes, err));
+    }
+    COP_TRY(status, cop_backend_to_host(buffers->backend, NULL, norm_squared,
+                                        cop_optimizer_norm_squared(trainer->optimizer),
+                                        sizeof *norm_squared, err));
+    COP_TRY(status, cop_backend_synchronize(buffers->backend, NULL, err));
 
 done:
     return status;
@@ -163,13 +249,16 @@ static cop_status collect(cop_trainer *trainer, double alpha, cop_trainer_step *
 {
     const cop_trainer_options *options = &trainer->options;
     cop_status status = COP_OK;
+    double norm_squared = 0.0;
 
     out->kl = (double)NAN;
     out->state_loss = (double)NAN;
-    COP_TRY(status, mean_of(trainer, trainer->buffers.cross_entropy, &out->cross_entropy, err));
+    COP_TRY(status, fetch(trainer, &norm_squared, err));
+    out->gradient_norm = sqrt(norm_squared);
+    out->cross_entropy = mean_of(trainer, 0);
     out->loss = options->ce_weight * out->cross_entropy;
     if (trainer->has_kl) {
-        COP_TRY(status, mean_of(trainer, trainer->buffers.kl, &out->kl, err));
+        out->kl = mean_of(trainer, trainer->buffers.tokens);
         const double scale = options->kl_weight * options->temperature * options->temperature;
         trainer->last_logits = scale * out->kl;
         out->loss += scale * out->kl;
@@ -214,6 +303,12 @@ static cop_status check_finite(cop_trainer *trainer, const cop_trainer_step *ste
                     step->step, step->loss, step->gradient_norm, step->learning_rate);
 }
 
+static cop_status enqueue_update(void *context, cop_error *err)
+{
+    const cop_trainer *trainer = context;
+    return cop_optimizer_apply(trainer->optimizer, err);
+}
+
 static cop_status run_step(cop_trainer *trainer, cop_trainer_step *out, cop_error *err)
 {
     const double start = cop_clock_seconds();
@@ -233,16 +328,18 @@ static cop_status run_step(cop_trainer *trainer, cop_trainer_step *out, cop_erro
     // Whoever failed until here must not be waited for.
     COP_TRY(status, cop_trainer_agree(trainer, run_passes(trainer, alpha, true, err), err));
     trainer->is_exchanging = true;
-    COP_TRY(status, cop_optimizer_step(trainer->optimizer, out->learning_rate, err));
+    COP_TRY(status, cop_optimizer_begin(trainer->optimizer, out->learning_rate, err));
+    COP_TRY(status,
+            cop_trainer_replay(trainer, &trainer->step_graph, enqueue_update, trainer, err));
     if (trainer->states != NULL) {
         COP_TRY(status, cop_state_losses_update(trainer->states, out->learning_rate, err));
     }
     COP_TRY(status, collect(trainer, alpha, out, err));
-    COP_TRY(status, cop_optimizer_norm(trainer->optimizer, &out->gradient_norm, err));
     trainer->is_exchanging = false;
     out->seconds = cop_clock_seconds() - start;
     COP_TRY(status, check_finite(trainer, out, err));
     trainer->steps++;
+    trainer->is_recording = trainer->buffers.is_recordable;
 
 done:
     // A step that failed half way has gradients, or weights, of its own.

@@ -27,7 +27,17 @@
 #include "distill/teacher_cache.h"
 #include "model/optimizer.h"
 
+//
+// On a backend with graphs, small models are bound by the time it takes to launch operators. Where a
+// pass has less than COP_GRAPH_FLOPS_PER_OPERATOR on average, the second step records the pass and the
+// optimizer's step, and from then on they are replayed, with the same bits; the inputs of a pass
+// (ids, targets, teacher states) are copied to fixed places before. Steps with state losses are not
+// recorded: they watch the pass from the host.
+
 enum { COP_STATE_PAIRS_MAX = 16, COP_NARROW_PASSES_MAX = 4 };
+
+// An operator of this size takes 50 us at 400 TFLOP/s, an order more than its launch: queues stay full.
+#define COP_GRAPH_FLOPS_PER_OPERATOR 2e10
 
 typedef struct cop_state_pair {
     int64_t teacher_layer; // block output; -1: embedding output
@@ -49,7 +59,8 @@ typedef struct cop_trainer_options {
     uint64_t seed;
     cop_schedule schedule;
     cop_optimizer_options optimizer; // its seed is set from the one above
-    bool thaws;      // a state saved with a frozen vocabulary may be continued with a trained one
+    bool thaws; // a state saved with a frozen vocabulary may be continued with a trained one
+    bool without_graphs; // never record a step; see below
     cop_hash inputs; // of what else the run depends on (teacher, initial weights); may stay zero
 } cop_trainer_options;
 

@@ -204,6 +204,8 @@ cop_trainer_buffers cop_trainer_buffers_of(const cop_arch *student,
         .hidden = cop_matrix_dense(NULL, compute, rows, student->hidden),
         .head = cop_matrix_dense(NULL, compute, student->vocab, student->hidden),
     };
+    buffers.is_recordable =
+        cop_group_size(network->group) == 1 && cop_trainer_is_recordable(student, options, backend);
     if (!network->freeze_vocabulary) {
         buffers.head_gradient = cop_matrix_dense(NULL, gradient, student->vocab, student->hidden);
     }
@@ -254,6 +256,11 @@ uint64_t cop_trainer_buffers_lay_out(cop_trainer_buffers *buffers, char *base)
     buffers->cross_entropy = cop_layout_matrix(base, &at, buffers->wide, 1, buffers->tokens);
     if (buffers->teacher_head.cols > 0) {
         buffers->kl = cop_layout_matrix(base, &at, buffers->wide, 1, buffers->tokens);
+        if (buffers->is_recordable) {
+            buffers->teacher_copy =
+                cop_layout_matrix(base, &at, buffers->teacher_hidden.dtype, buffers->tokens_pass,
+                                  buffers->teacher_hidden.cols);
+        }
     }
     const cop_head_loss_args args =
         cop_trainer_head_args(buffers, &plain, 0, buffers->tokens_pass, true);
@@ -285,9 +292,9 @@ cop_status cop_trainer_plan(cop_plan *plan, const cop_arch *arch,
         return status;
     }
     cop_plan_add(plan, "training: LM head and losses", cop_trainer_buffers_lay_out(&buffers, NULL));
-    cop_plan_add(plan, "training: batches",
-                 (uint64_t)buffers.tokens_pass * 2 * sizeof(int32_t) +
-                     (uint64_t)buffers.tokens * cop_dtype_bytes(buffers.wide));
+    cop_plan_add_host(plan, "training: batches",
+                      (uint64_t)buffers.tokens_pass * 2 * sizeof(int32_t) +
+                          2 * (uint64_t)buffers.tokens * cop_dtype_bytes(buffers.wide));
     if (effective.state_pairs > 0 && teacher != NULL) {
         status = cop_state_losses_plan(plan, &states, arch, teacher, backend, err);
     }
@@ -336,7 +343,7 @@ static cop_status create_buffers(cop_trainer *trainer, cop_error *err)
     const size_t rows = (size_t)buffers->tokens_pass;
     trainer->inputs = cop_alloc(rows, sizeof *trainer->inputs);
     trainer->targets = cop_alloc(rows, sizeof *trainer->targets);
-    trainer->rows = cop_alloc((size_t)buffers->tokens, cop_dtype_bytes(buffers->wide));
+    trainer->rows = cop_alloc(2 * (size_t)buffers->tokens, cop_dtype_bytes(buffers->wide));
     if (trainer->inputs == NULL || trainer->targets == NULL || trainer->rows == NULL) {
         return COP_FAIL(err, COP_ERR_NOMEM, "training: no memory for batches of %" PRId64 " tokens",
                         buffers->tokens);
@@ -385,6 +392,13 @@ void cop_trainer_destroy(cop_trainer *trainer)
 {
     if (trainer == NULL) {
         return;
+    }
+    const cop_backend_type *type = cop_network_backend(trainer->student)->type;
+    if (trainer->pass_graph != NULL) {
+        type->graph_destroy(cop_network_backend(trainer->student), trainer->pass_graph);
+    }
+    if (trainer->step_graph != NULL) {
+        type->graph_destroy(cop_network_backend(trainer->student), trainer->step_graph);
     }
     cop_state_losses_destroy(trainer->states);
     cop_optimizer_destroy(trainer->optimizer);

@@ -18,12 +18,14 @@ typedef struct cop_trainer_buffers {
     cop_matrix head_gradient;  // absent: frozen
     cop_matrix teacher_hidden; // absent: no KL
     cop_matrix teacher_head;
+    bool is_recordable;
 
     void *memory;             // one device block; what follows lies in it
     int32_t *targets;         // [n]
     cop_matrix d_hidden;      // [n, C]
     cop_matrix cross_entropy; // [1, N]
     cop_matrix kl;            // [1, N] or absent
+    cop_matrix teacher_copy;  // [n, Ct] where a recorded pass reads teacher_hidden; else absent
     void *scratch;
 } cop_trainer_buffers;
 
@@ -38,9 +40,12 @@ struct cop_trainer {
     cop_optimizer *optimizer;
     cop_state_losses *states; // NULL: none
     cop_trainer_buffers buffers;
-    int32_t *inputs;    // [n] host
-    int32_t *targets;   // [n] host
-    void *rows;         // [N] host, losses
+    int32_t *inputs;       // [n] host
+    int32_t *targets;      // [n] host
+    void *rows;            // [2 N] host, losses: cross-entropy, then KL
+    cop_graph *pass_graph; // NULL: not recorded (yet)
+    cop_graph *step_graph;
+    bool is_recording;  // from the second step on: plans of operators exist then
     int64_t steps;      // done
     double last_logits; // losses of the last step, for alpha
     double last_states; // NaN: no step yet
@@ -62,6 +67,14 @@ cop_head_loss_args cop_trainer_head_args(const cop_trainer_buffers *buffers,
 
 // The same status for all members of a group: that of the first that failed, with its message.
 cop_status cop_trainer_agree(const cop_trainer *trainer, cop_status status, cop_error *err);
+// Whether steps of this size are worth recording, and can be.
+bool cop_trainer_is_recordable(const cop_arch *student, const cop_trainer_options *options,
+                               cop_backend *backend);
+// Does the work, or while is_recording: replays *graph, recording it first where it is NULL. The work
+// must only enqueue operators. A backend that cannot record it is told once, and it runs eagerly.
+COP_MUST_CHECK cop_status cop_trainer_replay(cop_trainer *trainer, cop_graph **graph,
+                                             cop_status (*work)(void *context, cop_error *err),
+                                             void *context, cop_error *err);
 
 // Options with what `teacher` NULL means for the weights.
 cop_trainer_options cop_trainer_effective(const cop_trainer_options *options, bool has_teacher);

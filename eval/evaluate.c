@@ -103,8 +103,8 @@ cop_status cop_evaluate_plan(cop_plan *plan, const cop_arch *arch,
         scratch_bytes(backend, rows, wide,
                       cop_matrix_dense(NULL, compute, arch->vocab, arch->hidden), teacher_head);
     cop_plan_add(plan, "evaluation: LM head and losses", scratch + device_bytes(rows, wide));
-    cop_plan_add(plan, "evaluation: batches",
-                 (uint64_t)rows * (2 * sizeof(int32_t) + cop_dtype_bytes(wide)));
+    cop_plan_add_host(plan, "evaluation: batches",
+                      (uint64_t)rows * (2 * sizeof(int32_t) + cop_dtype_bytes(wide)));
     return COP_OK;
 }
 

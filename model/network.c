@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/processes.h"
+#include "base/system.h"
 #include "model/network_internal.h"
 #include "model/rope.h"
 
@@ -172,6 +174,19 @@ static int list_buffers(cop_network *network, buffer out[BUFFERS_MAX])
         out[count++] = (buffer){"exchange", COP_EXCHANGE_BYTES, &network->exchange};
     }
     return count;
+}
+
+cop_status cop_plan_room_of(cop_plan_room *out, cop_backend *backend, cop_error *err)
+{
+    cop_device_info info = {0};
+    // Those of this machine need it each.
+    const uint64_t processes = (uint64_t)cop_processes_self().local_size;
+    const cop_status status = cop_backend_info(backend, &info, err);
+    *out = (cop_plan_room){.device_bytes = info.memory_free_bytes,
+                           .host_bytes = cop_system_memory_free_bytes() / processes +
+                                         cop_system_resident_bytes(),
+                           .is_one = info.is_host_memory};
+    return status;
 }
 
 cop_status cop_network_plan(cop_plan *plan, const char *label, const cop_arch *arch,

@@ -50,6 +50,11 @@ typedef struct cop_network_options {
     cop_group *group;
 } cop_network_options;
 
+// What is free for a plan: on the backend's device and on the host, what this process holds included
+// there (a plan counts that too).
+COP_MUST_CHECK cop_status cop_plan_room_of(cop_plan_room *out, cop_backend *backend,
+                                           cop_error *err);
+
 // Adds this network's needs to a plan ("student: weights", "student: activations" …), exactly what
 // cop_network_create() will allocate. `label` prefixes the names.
 COP_MUST_CHECK cop_status cop_network_plan(cop_plan *plan, const char *label, const cop_arch *arch,
@@ -122,13 +127,19 @@ typedef cop_status (*cop_tap_function)(void *context, cop_tap tap, int64_t layer
                                        const cop_matrix *value, cop_error *err);
 
 typedef struct cop_forward_options {
-    const int32_t *ids; // [batch, sequence], host; copied
+    // [batch, sequence], host; copied. NULL: those of cop_network_put_ids(), and the pass only
+    // enqueues operators, so that it can be recorded.
+    const int32_t *ids;
     int64_t batch;
     int64_t sequence;
     bool keep;            // keep activations for a backward pass (training networks)
     cop_tap_function tap; // NULL: none
     void *tap_context;
 } cop_forward_options;
+
+// Copies the ids of the next pass to the device. Ids outside the vocabulary are COP_ERR_SHAPE.
+COP_MUST_CHECK cop_status cop_network_put_ids(cop_network *network, const int32_t *ids,
+                                              int64_t batch, int64_t sequence, cop_error *err);
 
 // Embedding, all blocks, final norm. `hidden` receives a device view [n, C] in the compute dtype, valid
 // until the next pass. Ids outside the vocabulary are COP_ERR_SHAPE.

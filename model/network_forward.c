@@ -295,6 +295,24 @@ static cop_status check_ids(const cop_network *network, const int32_t *ids, int6
     return COP_OK;
 }
 
+cop_status cop_network_put_ids(cop_network *network, const int32_t *ids, int64_t batch,
+                               int64_t sequence, cop_error *err)
+{
+    cop_status status = COP_OK;
+    const int64_t tokens = batch * sequence;
+
+    COP_TRY(status, check_sizes(network, batch, sequence, err));
+    COP_TRY(status, check_ids(network, ids, tokens, err));
+    network->is_kept = false;
+    COP_TRY(status,
+            cop_backend_to_device(network->backend, NULL,
+                                  cop_network_slot(network, network->ids, COP_I32, 1, tokens).data,
+                                  ids, (uint64_t)tokens * sizeof *ids, err));
+
+done:
+    return status;
+}
+
 cop_status cop_network_forward(cop_network *network, const cop_forward_options *options,
                                cop_matrix *hidden, cop_error *err)
 {
@@ -302,17 +320,16 @@ cop_status cop_network_forward(cop_network *network, const cop_forward_options *
     cop_pass pass;
 
     COP_TRY(status, check_sizes(network, options->batch, options->sequence, err));
-    pass = cop_pass_start(network, options->batch, options->sequence);
-    COP_TRY(status, check_ids(network, options->ids, pass.tokens, err));
     if (options->keep && !network->options.is_training) {
         return COP_FAIL(err, COP_ERR_UNSUPPORTED,
                         "network: keep is set (allowed: training networks)");
     }
+    if (options->ids != NULL) {
+        COP_TRY(status,
+                cop_network_put_ids(network, options->ids, options->batch, options->sequence, err));
+    }
     network->is_kept = false;
-    COP_TRY(status, cop_backend_to_device(
-                        network->backend, NULL,
-                        cop_network_slot(network, network->ids, COP_I32, 1, pass.tokens).data,
-                        options->ids, (uint64_t)pass.tokens * sizeof *options->ids, err));
+    pass = cop_pass_start(network, options->batch, options->sequence);
     pass.tap = options->tap;
     pass.tap_context = options->tap_context;
     COP_TRY(status, cop_pass_forward(&pass, hidden, err));

@@ -137,6 +137,47 @@ done:
     return status;
 }
 
+cop_memory_form cop_footprint_memory_form(const cop_study_file *study, int64_t micro_batch)
+{
+    return (cop_memory_form){.recompute = study->recompute,
+                             .micro_batch = micro_batch,
+                             .state = study->state,
+                             .freezes_vocabulary =
+                                 study->freeze_vocabulary >= study->rungs && study->rungs > 0};
+}
+
+cop_status cop_footprint_probe(cop_plan *out, const cop_study_file *study, const cop_arch *teacher,
+                               const cop_candidate *candidate, cop_precision precision,
+                               bool is_online, const cop_memory_form *form, cop_backend *backend,
+                               cop_error *err)
+{
+    planner p = {.teacher = teacher,
+                 .precision = precision,
+                 .micro_batch = form->micro_batch,
+                 .is_online = is_online,
+                 .backend = backend};
+    cop_status status = COP_OK;
+    cop_study_file *trial = cop_alloc(1, sizeof *trial);
+    cop_arch *arch = cop_alloc(1, sizeof *arch);
+
+    if (trial == NULL || arch == NULL) {
+        status = COP_FAIL(err, COP_ERR_NOMEM, "memory plan: out of memory");
+        goto done;
+    }
+    *trial = *study; // what it owns stays the study's
+    trial->recompute = form->recompute;
+    trial->state = form->state;
+    trial->freeze_vocabulary = form->freezes_vocabulary ? COP_STUDY_RUNGS_MAX : 0;
+    *arch = cop_candidate_arch(candidate, teacher);
+    p.study = trial;
+    COP_TRY(status, plan_probe(out, &p, arch, err));
+
+done:
+    cop_free(trial);
+    cop_free(arch);
+    return status;
+}
+
 // The teacher scores units before its states are computed: the larger of the two.
 static cop_status plan_teacher(cop_plan *out, const planner *p, cop_error *err)
 {
@@ -242,18 +283,24 @@ cop_status cop_footprint_make(cop_footprint *out, const cop_study_file *study,
                  .micro_batch = micro_batch,
                  .is_online = is_online,
                  .backend = backend};
+    cop_plan_room room = {.host_bytes = memory_bytes, .is_one = true};
+    cop_device_info info = {0};
     cop_status status = COP_OK;
 
+    COP_TRY(status, cop_backend_info(backend, &info, err));
+    room.is_one = info.is_host_memory;
     if (!is_given) {
         p.micro_batch = smaller_divisor(batch, (most < batch ? most : batch) + 1);
-        p.micro_batch = p.micro_batch > 0 ? p.micro_batch : 1;
+        const int64_t least = cop_memory_form_smallest_pass(batch, study->state);
+        p.micro_batch = p.micro_batch > least ? p.micro_batch : least;
     }
     for (;;) {
         *out = (cop_footprint){.micro_batch = p.micro_batch, .precision = precision};
         COP_TRY(status, plan_largest(out, &p, candidates, count, err));
         const int64_t next = smaller_divisor(batch, p.micro_batch);
-        if (is_given || next == 0 ||
-            (double)cop_plan_total(&out->probe) <= memory_share * (double)memory_bytes) {
+        const double needed = (double)cop_plan_total_in(&out->probe, &room);
+        if (is_given || next < cop_memory_form_smallest_pass(batch, study->state) ||
+            needed <= memory_share * (double)memory_bytes) {
             break;
         }
         p.micro_batch = next;

@@ -142,10 +142,43 @@ done:
     return status;
 }
 
+// What the largest probe needs in every form of state.
+static cop_status plan_forms(cop_search_plan *plan, const cop_study_file *study,
+                             const cop_arch *teacher, const cop_candidate *largest, bool is_online,
+                             cop_backend *backend, cop_error *err)
+{
+    const int64_t batch = study->batch_tokens / study->probe_sequence;
+    cop_status status = COP_OK;
+    cop_plan *probe = cop_alloc(1, sizeof *probe);
+
+    if (probe == NULL) {
+        return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory", study->path);
+    }
+    for (int i = 0; i < COP_SEARCH_FORMS; i++) {
+        cop_memory_form *form = &plan->form[i].form;
+        *form = cop_footprint_memory_form(study, plan->micro_batch);
+        form->state = (cop_state_form)(i / 2);
+        form->freezes_vocabulary = i % 2 == 1;
+        const int64_t least = cop_memory_form_smallest_pass(batch, form->state);
+        form->micro_batch = form->micro_batch < least ? least : form->micro_batch;
+        if (form->state != COP_STATE_LEAN || plan->precision == COP_PRECISION_BF16) {
+            COP_TRY(status, cop_footprint_probe(probe, study, teacher, largest, plan->precision,
+                                                is_online, form, backend, err));
+            plan->form[i].bytes = cop_plan_device_total(probe);
+        }
+    }
+
+done:
+    cop_free(probe);
+    return status;
+}
+
 static cop_status plan_memory(cop_search_plan *plan, const cop_study_file *study,
                               const cop_arch *teacher, const cop_candidate *candidates,
-                              int64_t count, const char *backend_name, cop_error *err)
+                              int64_t count, const char *backend_name, uint64_t device_bytes,
+                              cop_error *err)
 {
+    cop_device_info info = {0};
     cop_status status = COP_OK;
     cop_backend *backend = NULL;
     bool is_online = false;
@@ -155,15 +188,21 @@ static cop_status plan_memory(cop_search_plan *plan, const cop_study_file *study
         return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory", study->path);
     }
     COP_TRY(status, cop_backend_create(&backend, backend_name, err));
+    COP_TRY(status, cop_backend_info(backend, &info, err));
+    if (device_bytes == 0) {
+        device_bytes = info.is_host_memory ? cop_system_memory_bytes() : info.memory_bytes;
+    }
     COP_TRY(status, cop_footprint_precision(&plan->precision, study, backend, err));
     is_online = cop_footprint_is_online(study, teacher, plan->precision, study->rungs);
-    COP_TRY(status, cop_footprint_make(footprint, study, teacher, candidates, count,
-                                       plan->precision, study->micro_batch, is_online,
-                                       cop_system_memory_bytes(), backend, err));
+    COP_TRY(status,
+            cop_footprint_make(footprint, study, teacher, candidates, count, plan->precision,
+                               study->micro_batch, is_online, device_bytes, backend, err));
     plan->memory = footprint->probe;
     plan->memory_teacher = footprint->teacher;
     plan->micro_batch = footprint->micro_batch;
     memcpy(plan->largest, candidates[footprint->largest].id, sizeof plan->largest);
+    COP_TRY(status, plan_forms(plan, study, teacher, &candidates[footprint->largest], is_online,
+                               backend, err));
 
 done:
     cop_free(footprint);
@@ -173,6 +212,12 @@ done:
 
 cop_status cop_search_plan_make(cop_search_plan *out, const cop_study_file *study,
                                 const char *backend, cop_error *err)
+{
+    return cop_search_plan_make_for(out, study, backend, 0, err);
+}
+
+cop_status cop_search_plan_make_for(cop_search_plan *out, const cop_study_file *study,
+                                    const char *backend, uint64_t device_bytes, cop_error *err)
 {
     cop_status status = COP_OK;
     cop_space *space = NULL;
@@ -194,7 +239,8 @@ cop_status cop_search_plan_make(cop_search_plan *out, const cop_study_file *stud
     COP_TRY(status, cop_space_feasible(&candidates, &out->feasible, &report, space, err));
     out->size = report.size;
     COP_TRY(status, count_held_out(out, study, teacher, err));
-    COP_TRY(status, plan_memory(out, study, teacher, candidates, out->feasible, backend, err));
+    COP_TRY(status, plan_memory(out, study, teacher, candidates, out->feasible, backend,
+                                device_bytes, err));
     COP_TRY(status, mean_rates(&r, study, teacher, candidates, out->feasible, err));
     plan_stages(out, study, &r);
     plan_teacher(out, study, teacher, &r);

@@ -165,4 +165,7 @@ COP_MUST_CHECK cop_status cop_run_promote(cop_run *run, int stage, bool *is_last
 // Does the candidate enter `stage`, by what the snapshot says?
 bool cop_run_enters(const cop_run *run, int64_t index, int stage);
 
+// Refuses a run whose plans exceed what is free, saying what would make its probes fit.
+COP_MUST_CHECK cop_status cop_run_check_memory(const cop_run *run, cop_error *err);
+
 #endif

@@ -144,31 +144,6 @@ done:
 
 // --- Sizes --------------------------------------------------------------------------------------
 
-static cop_status check_memory(const cop_run *run, cop_error *err)
-{
-    const cop_footprint *f = &run->footprint;
-    uint64_t available = cop_system_memory_free_bytes() + cop_system_resident_bytes();
-    cop_device_info info = {0};
-    char what[96];
-    cop_status status = COP_OK;
-
-    COP_TRY(status, cop_backend_info(run->backend, &info, err));
-    if (!info.is_host_memory) {
-        available = info.memory_free_bytes;
-    } else { // the processes of this machine need it each
-        available /= (uint64_t)cop_processes_self().local_size;
-    }
-    COP_TRY(status, cop_plan_check(&f->teacher, "the teacher", available, err));
-    (void)snprintf(what, sizeof what, "the probe of %s", run->candidates[f->largest].id);
-    COP_TRY(status, cop_plan_check(&f->probe, what, available, err));
-    if (f->latency.count > 0) {
-        COP_TRY(status, cop_plan_check(&f->latency, "the timed forward pass", available, err));
-    }
-
-done:
-    return status;
-}
-
 // Precision and pass size may depend on the machine; a study keeps those it was started with.
 static cop_status stored_sizes(cop_run *run, cop_precision *precision, int64_t *micro_batch,
                                cop_error *err)
@@ -271,7 +246,7 @@ static cop_status plan_sizes(cop_run *run, cop_error *err)
                  run->footprint.micro_batch, run->study->probe_sequence);
     note_limits(run);
     COP_TRY(status, note_plan(run, err));
-    COP_TRY(status, check_memory(run, err));
+    COP_TRY(status, cop_run_check_memory(run, err));
     COP_TRY(status, cop_store_set(run->store, "precision", cop_precision_name(precision), err));
     COP_TRY(status, cop_run_set_i64(run, "micro_batch", run->footprint.micro_batch, err));
 

@@ -21,6 +21,7 @@
 #ifndef COP_SEARCH_SEARCH_H
 #define COP_SEARCH_SEARCH_H
 
+#include "distill/memory_form.h"
 #include "search/ranking.h"
 #include "search/space.h"
 
@@ -46,6 +47,8 @@ typedef struct cop_search_options {
 // again. A stop asked for with `stop` is COP_OK with *was_stopped = true.
 COP_MUST_CHECK cop_status cop_search_run(const cop_study_file *study,
                                          const cop_search_options *options, cop_error *err);
+
+enum { COP_SEARCH_FORMS = 6 };
 
 // What a search will cost, before it starts.
 typedef struct cop_search_plan {
@@ -73,6 +76,13 @@ typedef struct cop_search_plan {
     int64_t micro_batch;
     cop_precision precision;
     char largest[COP_CANDIDATE_ID_BYTES];
+
+    // The same probe in every form of state, the vocabulary trained and frozen: what it needs.
+    struct {
+        cop_memory_form form;
+        uint64_t bytes; // of the device; 0: the form is not for this precision
+    } form[COP_SEARCH_FORMS];
+
     cop_plan memory;         // of the largest candidate's probe
     cop_plan memory_teacher; // of the teacher while it is scored and its states are computed
 } cop_search_plan;
@@ -81,6 +91,12 @@ typedef struct cop_search_plan {
 // hold enough. `backend` as in cop_search_options. COP_ERR_CONFIG without probe.rungs.
 COP_MUST_CHECK cop_status cop_search_plan_make(cop_search_plan *out, const cop_study_file *study,
                                                const char *backend, cop_error *err);
+
+// The same for a device with so much memory that need not be there: passes are chosen for it. 0: this
+// machine's. Scratch memory stays that of `backend`.
+COP_MUST_CHECK cop_status cop_search_plan_make_for(cop_search_plan *out,
+                                                   const cop_study_file *study, const char *backend,
+                                                   uint64_t device_bytes, cop_error *err);
 
 // Turns FLOPs into seconds at `peak` FLOP/s times `efficiency` (share of the matmul peak that training
 // reaches).

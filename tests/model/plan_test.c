@@ -107,6 +107,39 @@ static void names_the_largest_lines_when_memory_is_short(void **state)
                         "recomputation, or a smaller model)");
 }
 
+static void counts_the_device_and_the_host_apart(void **state)
+{
+    (void)state;
+    cop_plan plan = {0};
+    cop_error err = {0};
+    cop_text text = {0};
+    cop_plan_room room = {.device_bytes = 8u << 20, .host_bytes = 4u << 20};
+    cop_plan_add_host(&plan, "program", 3u << 20);
+    cop_plan_add(&plan, "weights", 8u << 20);
+    assert_int_equal(cop_plan_device_total(&plan), 8u << 20);
+    assert_int_equal(cop_plan_host_total(&plan), 3u << 20);
+    assert_true(cop_plan_fits(&plan, &room));
+    assert_int_equal(cop_plan_check_room(&plan, "probe", &room, NULL, &err), COP_OK);
+    cop_plan_append_room(&plan, &room, &text);
+    assert_string_equal(cop_text_view(&text), "  weights                  8.0 MiB\n"
+                                              "  total on the device      8.0 MiB\n"
+                                              "  program                3.0 MiB\n"
+                                              "  total of the host      3.0 MiB\n");
+    cop_text_release(&text);
+    room.device_bytes = 7u << 20;
+    assert_false(cop_plan_fits(&plan, &room));
+    assert_int_equal(cop_plan_check_room(&plan, "probe", &room, "less", &err), COP_ERR_NOMEM);
+    assert_string_equal(err.message, "probe: needs 8.0 MiB on the device, 7.0 MiB are free "
+                                     "(largest: weights 8.0 MiB; allowed: less)");
+    room = (cop_plan_room){.device_bytes = 8u << 20, .host_bytes = 2u << 20};
+    assert_int_equal(cop_plan_check_room(&plan, "probe", &room, "less", &err), COP_ERR_NOMEM);
+    assert_string_equal(err.message, "probe: needs 3.0 MiB of the host's memory, 2.0 MiB are free "
+                                     "(largest: program 3.0 MiB; allowed: less)");
+    room = (cop_plan_room){.host_bytes = 10u << 20, .is_one = true};
+    assert_int_equal(cop_plan_total_in(&plan, &room), 11u << 20);
+    assert_int_equal(cop_plan_check_room(&plan, "probe", &room, "less", &err), COP_ERR_NOMEM);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -117,6 +150,7 @@ int main(void)
         cmocka_unit_test(adds_up_names_that_are_cut_to_the_same),
         cmocka_unit_test(prints_a_table),
         cmocka_unit_test(names_the_largest_lines_when_memory_is_short),
+        cmocka_unit_test(counts_the_device_and_the_host_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
