@@ -79,6 +79,15 @@ double cop_cli_real(const struct argp_state *state, const char *option, const ch
 int cop_cli_word(const struct argp_state *state, const char *option, const char *text,
                  const char *const *words, size_t count);
 
+// For commands that mpirun may start several times (base/processes.h), after parsing: joins the others.
+// Only the first process speaks from then on. Threads are shared out, crowds are warned about.
+COP_MUST_CHECK cop_status cop_cli_join(const cop_cli_common *common, cop_error *err);
+// Whether this process prints and writes.
+bool cop_cli_is_speaker(void);
+// Leaves them; returns the exit code: `code`, or after printing it that of a failure. A failure that not all processes know of ends
+// them all at once.
+int cop_cli_leave(cop_status status, int code, const cop_error *err, bool do_all_know);
+
 // Prints "coppice: <message>" on stderr; returns COP_EXIT_FAILED.
 int cop_cli_fail(const cop_error *err);
 // COP_EXIT_DONE, or cop_cli_fail().

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/processes.h"
 #include "cli/cli.h"
 #include "kernels/cpu.h"
 #include "search/search.h"
@@ -30,6 +31,7 @@ static void catch_signals(void)
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGUSR1, &action, NULL); // what mpirun passes on to all
 }
 
 // NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
@@ -193,9 +195,12 @@ int cop_cmd_search(int argc, char **argv)
         .stop = &stop_requested, .was_stopped = &was_stopped, .cpu_device = cpu_device};
     summary result = {0};
     int code = COP_EXIT_DONE;
+    bool do_all_know = false;
+    cop_cpu_info cpu = {0};
     cop_cli_parse(&argp, argc, argv, &given);
+    COP_TRY(status, cop_cli_join(&given.common, &err));
 
-    const cop_cpu_info cpu = cop_cpu_describe();
+    cpu = cop_cpu_describe();
     (void)snprintf(cpu_device, sizeof cpu_device, "f32: %s; bf16: %s; %s", cpu.matmul_f32,
                    cpu.matmul_bf16, cpu.simd);
     directory = given.directory != NULL ? cop_alloc_string(given.directory)
@@ -205,12 +210,18 @@ int cop_cmd_search(int argc, char **argv)
         goto done;
     }
     COP_TRY(status, join_command(&command, argc, argv, &err));
-    COP_TRY(status, cop_study_file_read(&study, given.study, true, &err));
+    status = cop_study_file_read(&study, given.study, true, &err);
+    do_all_know = true;
+    COP_TRY(status, cop_processes_agree(status, &err));
     catch_signals();
     settings.directory = directory;
     settings.backend = cop_cli_device_of(&given.common);
     settings.command = cop_text_view(&command);
+    do_all_know = cop_cli_is_speaker(); // a failure of the study, which ends it for all
     COP_TRY(status, cop_search_run(&study, &settings, &err));
+    if (!cop_cli_is_speaker()) {
+        goto done;
+    }
     COP_TRY(status, summarize(&result, &study, directory, &err));
     if (given.common.is_json) {
         code = print_json(&result, directory, was_stopped);
@@ -223,5 +234,5 @@ done:
     cop_study_file_release(&study);
     cop_text_release(&command);
     cop_free(directory);
-    return status == COP_OK ? code : cop_cli_finish(status, &err);
+    return cop_cli_leave(status, code, &err, do_all_know);
 }

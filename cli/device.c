@@ -5,7 +5,7 @@
 
 cop_status cop_cli_backend(cop_backend **out, const cop_cli_common *common, cop_error *err)
 {
-    return cop_backend_create(out, cop_cli_device_of(common), err);
+    return cop_backend_create_own(out, cop_cli_device_of(common), err);
 }
 
 const char *cop_cli_device_of(const cop_cli_common *common)

@@ -14,6 +14,7 @@ typedef struct cop_training {
     cop_trainer_options trainer_options;
     char *state_directory; // owned
     cop_backend *backend;
+    cop_group *group;           // of the processes that train together; NULL: this one alone
     cop_checkpoint *checkpoint; // of the model to start from; NULL: from nothing
     cop_checkpoint *teacher_checkpoint;
     cop_tokens *tokens;
@@ -37,6 +38,7 @@ typedef struct cop_training {
     cop_trainer_step last;
     cop_progress progress;
     int signal_number; // that interrupted the run, or 0
+    bool failed_alone; // other processes do not know of the failure
 } cop_training;
 
 // Means on held-out text.
@@ -46,11 +48,16 @@ typedef struct cop_training_quality {
     cop_estimate agreement; // with the teacher, or with the text
 } cop_training_quality;
 
-// Opens everything and settles the options; then the memory plan, which is printed and checked; then what
-// the plan counted.
+// Opens everything and settles the options; joins the other processes; then the memory plan, which is printed
+// and checked; then what the plan counted, the teacher first; then the state of an interrupted run. Where
+// several processes train, they agree on the outcome of each of these before the next.
 COP_MUST_CHECK cop_status cop_training_open(cop_training *run, cop_error *err);
+COP_MUST_CHECK cop_status cop_training_join(cop_training *run, cop_error *err);
 COP_MUST_CHECK cop_status cop_training_plan(cop_training *run, cop_error *err);
+// Processes with a common cache build their teachers after one another: the first fills it.
+COP_MUST_CHECK cop_status cop_training_build_teacher(cop_training *run, cop_error *err);
 COP_MUST_CHECK cop_status cop_training_build(cop_training *run, cop_error *err);
+COP_MUST_CHECK cop_status cop_training_resume(cop_training *run, cop_error *err);
 void cop_training_release(cop_training *run);
 
 // The teacher for training or for held-out text, in `out`; NULL: none is needed.

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 
+#include "base/processes.h"
 #include "cli/quality.h"
 
 enum {
@@ -172,10 +173,19 @@ cop_status cop_training_settle(cop_trainer_options *out, const cop_training_opti
     if (status != COP_OK) {
         return status;
     }
-    if (options->micro_batch > 0 && options->batch % options->micro_batch != 0) {
+    const int64_t processes = cop_processes_self().size;
+    const int64_t part = options->batch / processes; // of each process
+    if (options->batch % processes != 0) {
         return COP_FAIL(err, COP_ERR_CONFIG,
-                        "--micro-batch: %" PRId64 " (allowed: divisors of the batch, %" PRId64 ")",
-                        options->micro_batch, options->batch);
+                        "--batch: %" PRId64 " (allowed: multiples of %" PRId64
+                        ", the number of processes)",
+                        options->batch, processes);
+    }
+    if (options->micro_batch > 0 && part % options->micro_batch != 0) {
+        return COP_FAIL(err, COP_ERR_CONFIG,
+                        "--micro-batch: %" PRId64 " (allowed: divisors of the batch%s, %" PRId64
+                        ")",
+                        options->micro_batch, processes > 1 ? " of a process" : "", part);
     }
     const int64_t step_tokens = options->batch * sequence;
     const int64_t by_tokens =
@@ -186,8 +196,8 @@ cop_status cop_training_settle(cop_trainer_options *out, const cop_training_opti
 
     out->batch = options->batch;
     out->sequence = sequence;
-    out->micro_batch = options->micro_batch > 0 ? options->micro_batch
-                                                : choose_micro_batch(options->batch, sequence);
+    out->micro_batch =
+        options->micro_batch > 0 ? options->micro_batch : choose_micro_batch(part, sequence);
     out->seed = options->seed;
     out->schedule = (cop_schedule){
         .kind = options->schedule,

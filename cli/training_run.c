@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/processes.h"
 #include "base/system.h"
 #include "base/version.h"
 #include "cli/quality.h"
@@ -29,6 +30,7 @@ static void catch_signals(void)
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGUSR1, &action, NULL); // what mpirun passes on to all
 }
 
 // --- While it runs ------------------------------------------------------------------------------
@@ -76,6 +78,7 @@ static cop_status after_step(void *context, const cop_trainer_step *step, cop_er
     cop_training *run = context;
     const int64_t every = run->job->options->eval_every;
     const bool is_last = step->step == run->trainer_options.schedule.steps;
+    int64_t wish = 2 * (int64_t)caught_signal + (is_save_due(run, step->step) ? 1 : 0);
     cop_status status = COP_OK;
 
     run->last = *step;
@@ -85,15 +88,20 @@ static cop_status after_step(void *context, const cop_trainer_step *step, cop_er
     if (is_last) {
         goto done;
     }
+    // One process's signal or clock is everybody's: they save together.
+    COP_TRY(status, cop_processes_max(&wish, err));
     if (run->validation_count > 0 && every > 0 && step->step % every == 0) {
-        COP_TRY(status, measure_and_show(run, step->step, err));
+        if (cop_cli_is_speaker()) {
+            status = measure_and_show(run, step->step, err);
+        }
+        COP_TRY(status, cop_processes_agree(status, err));
     }
-    if (caught_signal != 0 || is_save_due(run, step->step)) {
+    if (wish > 0) {
         COP_TRY(status, cop_trainer_save(run->trainer, run->state_directory, err));
         run->saved_seconds = cop_clock_seconds();
     }
-    if (caught_signal != 0) {
-        run->signal_number = (int)caught_signal;
+    if (wish > 1) {
+        run->signal_number = (int)(wish / 2);
         status = COP_FAIL(err, COP_ERR_IO,
                           "interrupted after step %" PRId64 " of %" PRId64
                           "; the same command continues from %s",
@@ -111,12 +119,17 @@ static cop_status train(cop_training *run, cop_error *err)
     cop_status status = COP_OK;
     char note[48] = "";
 
+    run->peak *= cop_processes_self().size;
     run->first_step = cop_trainer_steps(run->trainer);
     run->saved_seconds = cop_clock_seconds();
     cop_progress_init(&run->progress, run->job->verb, "token", steps * tokens,
                       run->first_step * tokens);
     catch_signals();
-    COP_TRY(status, cop_trainer_run(run->trainer, steps, after_step, run, err));
+    status = cop_trainer_run(run->trainer, steps, after_step, run, err);
+    run->failed_alone = status != COP_OK && cop_trainer_failed_alone(run->trainer);
+    if (status != COP_OK) {
+        goto done;
+    }
     if (run->first_step < steps) {
         (void)snprintf(note, sizeof note, "loss %.4f, %.0f%% of matmul peak", run->last.loss,
                        100.0 * peak_share(run));
@@ -130,13 +143,24 @@ done:
 
 // --- The result ---------------------------------------------------------------------------------
 
-static cop_status write_model(cop_training *run, cop_error *err)
+static cop_status put_nowhere(void *context, int64_t index, cop_dtype dtype, const void *data,
+                              cop_error *err)
+{
+    (void)context;
+    (void)index;
+    (void)dtype;
+    (void)data;
+    (void)err;
+    return COP_OK;
+}
+
+// Opens the output of the process that writes; the others have none.
+static cop_status open_output(cop_checkpoint_writer **out, const cop_training *run, cop_error *err)
 {
     const cop_training_options *options = run->job->options;
     const cop_dtype stored =
         run->checkpoint != NULL ? cop_checkpoint_dtype(run->checkpoint) : COP_F32;
     cop_status status = COP_OK;
-    cop_checkpoint_writer *writer = NULL;
     cop_text provenance = {0};
     char date[COP_CLOCK_DATE_BYTES];
 
@@ -154,15 +178,38 @@ static cop_status write_model(cop_training *run, cop_error *err)
         .provenance = cop_text_view(&provenance),
     };
     COP_TRY(status, cop_text_check(&provenance, "provenance", err));
-    COP_TRY(status,
-            cop_checkpoint_writer_create(&writer, options->output, &run->arch, &write, err));
-    COP_TRY(status, cop_network_save(run->network, cop_checkpoint_writer_sink(writer), err));
-    COP_TRY(status, cop_checkpoint_writer_commit(writer, err));
-    COP_TRY(status, cop_file_remove_tree(run->state_directory, err));
+    status = cop_checkpoint_writer_create(out, options->output, &run->arch, &write, err);
+
+done:
+    cop_text_release(&provenance);
+    return status;
+}
+
+// All processes bring the weights they hold; the first writes.
+static cop_status write_model(cop_training *run, cop_error *err)
+{
+    cop_tensor_sink sink = {.put = put_nowhere};
+    cop_status status = COP_OK;
+    cop_checkpoint_writer *writer = NULL;
+
+    if (cop_cli_is_speaker()) {
+        status = open_output(&writer, run, err);
+    }
+    COP_TRY(status, cop_processes_agree(status, err));
+    if (writer != NULL) {
+        sink = cop_checkpoint_writer_sink(writer);
+    }
+    status = cop_network_save(run->network, sink, err);
+    if (status == COP_OK && writer != NULL) {
+        status = cop_checkpoint_writer_commit(writer, err);
+    }
+    COP_TRY(status, cop_processes_agree(status, err));
+    if (cop_cli_is_speaker()) {
+        status = cop_file_remove_tree(run->state_directory, err);
+    }
 
 done:
     cop_checkpoint_writer_destroy(writer);
-    cop_text_release(&provenance);
     return status;
 }
 
@@ -243,6 +290,42 @@ static void keep_state(cop_training *run)
     }
 }
 
+// From the inputs to a trainer. Processes agree on each part before the next, so that nobody waits for one
+// that has failed.
+static cop_status prepare(cop_training *run, cop_error *err)
+{
+    const bool is_first = cop_cli_is_speaker();
+    const bool is_turn = cop_processes_self().size == 1 || run->job->cache == NULL;
+    cop_status status = COP_OK;
+
+    COP_TRY(status, cop_processes_agree(cop_training_open(run, err), err));
+    COP_TRY(status, cop_processes_agree(cop_training_join(run, err), err));
+    COP_TRY(status, cop_processes_agree(cop_training_plan(run, err), err));
+    if (is_first || is_turn) {
+        status = cop_training_build_teacher(run, err);
+    }
+    COP_TRY(status, cop_processes_agree(status, err));
+    if (!is_first && !is_turn) {
+        status = cop_training_build_teacher(run, err);
+    }
+    COP_TRY(status, cop_processes_agree(status, err));
+    COP_TRY(status, cop_processes_agree(cop_training_build(run, err), err));
+    COP_TRY(status, cop_processes_agree(cop_training_resume(run, err), err));
+
+done:
+    return status;
+}
+
+// The first process measures, and says so.
+static cop_status measure_result(cop_training *run, cop_training_quality *out, cop_error *err)
+{
+    cop_status status = COP_OK;
+    if (run->validation_count > 0 && cop_cli_is_speaker()) {
+        status = cop_training_measure(run, out, err);
+    }
+    return cop_processes_agree(status, err);
+}
+
 // What was planned against the most that was in use, line by line with --verbose.
 static void report_memory(const cop_training *run)
 {
@@ -265,36 +348,40 @@ static void report_memory(const cop_training *run)
 
 int cop_training_run(const cop_training_job *job)
 {
-    cop_training run = {.job = job};
+    cop_training run = {.job = job, .failed_alone = true};
     cop_training_quality quality = {0};
     cop_error err = {0};
     cop_status status = COP_OK;
     int code = COP_EXIT_DONE;
+    int signal_number = 0;
+    bool do_all_know = false;
 
-    COP_TRY(status, cop_training_open(&run, &err));
-    COP_TRY(status, cop_training_plan(&run, &err));
-    COP_TRY(status, cop_training_build(&run, &err));
+    COP_TRY(status, cop_cli_join(&job->options->common, &err));
+    run.failed_alone = false;
+    COP_TRY(status, prepare(&run, &err));
     COP_TRY(status, train(&run, &err));
-    if (run.validation_count > 0) {
-        COP_TRY(status, cop_training_measure(&run, &quality, &err));
-    }
+    COP_TRY(status, measure_result(&run, &quality, &err));
     report_memory(&run);
     status = write_model(&run, &err);
     if (status != COP_OK) { // the work of hours must not hang on a full disk
         keep_state(&run);
         goto done;
     }
-    if (job->options->common.is_json) {
-        code = print_json(&run, &quality);
-    } else {
-        print_table(&run, &quality);
+    if (cop_cli_is_speaker()) {
+        if (job->options->common.is_json) {
+            code = print_json(&run, &quality);
+        } else {
+            print_table(&run, &quality);
+        }
     }
 
 done:
-    if (status != COP_OK) {
-        code = cop_cli_fail(&err);
-        code = run.signal_number != 0 ? 128 + run.signal_number : code;
+    signal_number = run.signal_number;
+    do_all_know = !run.failed_alone;
+    if (do_all_know) { // otherwise others may have to be ended first
+        cop_training_release(&run);
     }
+    code = cop_cli_leave(status, code, &err, do_all_know);
     cop_training_release(&run);
-    return code;
+    return status != COP_OK && signal_number != 0 ? 128 + signal_number : code;
 }

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/processes.h"
 #include "base/system.h"
 #include "cli/quality.h"
 #include "cli/training_internal.h"
@@ -40,6 +41,7 @@ cop_network_options cop_training_network_options(const cop_training *run)
         .is_training = true,
         .recompute = run->job->options->recompute,
         .freeze_vocabulary = run->job->options->freezes_vocabulary,
+        .group = run->group,
     };
     cop_state_form_apply(run->job->options->state, &network, &optimizer);
     return network;
@@ -186,6 +188,12 @@ done:
     return status;
 }
 
+cop_status cop_training_join(cop_training *run, cop_error *err)
+{
+    return cop_processes_self().size > 1 ? cop_group_create(&run->group, run->backend, err)
+                                         : COP_OK;
+}
+
 // --- Memory plan --------------------------------------------------------------------------------
 
 static void add_data(const cop_training *run, cop_plan *plan)
@@ -320,7 +328,8 @@ cop_status cop_training_plan(cop_training *run, cop_error *err)
             COP_TRY(status, cop_plan_check_room(&before, run->job->verb, &room, NULL, err));
         }
     }
-    COP_TRY(status, show_plan(&plan, &room, "memory:", err));
+    COP_TRY(status, show_plan(&plan, &room,
+                              run->group != NULL ? "memory of each process:" : "memory:", err));
     COP_TRY(status, check_plan(run, &plan, &room, err));
     run->planned_bytes = cop_plan_device_total(&plan);
 
@@ -348,7 +357,7 @@ static cop_status build_samples(cop_training *run, int64_t count, cop_error *err
 }
 
 // Before the student: a cache is filled while its memory is not in use yet.
-static cop_status build_teacher(cop_training *run, cop_error *err)
+cop_status cop_training_build_teacher(cop_training *run, cop_error *err)
 {
     const cop_teacher_options options = teacher_options(run);
     const int64_t count = run->trainer_options.schedule.steps * run->trainer_options.batch;
@@ -392,12 +401,16 @@ const cop_teacher *cop_training_teacher(const cop_training *run, bool is_validat
 cop_status cop_training_build(cop_training *run, cop_error *err)
 {
     const cop_network_options network = cop_training_network_options(run);
+    char number[COP_TEXT_NUMBER_BYTES];
     cop_status status = COP_OK;
     cop_teacher teacher = {0};
 
     COP_TRY(status, cop_file_make_directory(run->state_directory, err));
-    COP_TRY(status, build_teacher(run, err));
     COP_TRY(status, cop_network_create(&run->network, &run->arch, &network, run->backend, err));
+    if (run->group != NULL) {
+        cop_log(COP_LOG_INFO, "%d processes, each sends %s per step", run->group->size,
+                cop_text_bytes(number, cop_network_traffic_bytes(run->network)));
+    }
     if (run->checkpoint != NULL) {
         COP_TRY(status, cop_network_load(run->network, run->checkpoint, err));
     } else {
@@ -406,6 +419,15 @@ cop_status cop_training_build(cop_training *run, cop_error *err)
     COP_TRY(status, cop_trainer_create(&run->trainer, run->network, run->sampler,
                                        cop_training_teacher(run, false, &teacher), run->teacher,
                                        &run->trainer_options, err));
+
+done:
+    return status;
+}
+
+cop_status cop_training_resume(cop_training *run, cop_error *err)
+{
+    cop_status status = COP_OK;
+
     if (cop_trainer_has_state(run->state_directory)) {
         COP_TRY(status, cop_trainer_load(run->trainer, run->state_directory, err));
         cop_log(COP_LOG_INFO, "%s: continuing after step %" PRId64, run->state_directory,
@@ -420,6 +442,7 @@ void cop_training_release(cop_training *run)
 {
     cop_trainer_destroy(run->trainer);
     cop_network_destroy(run->network);
+    cop_group_destroy(run->group);
     cop_teacher_states_destroy(run->validation_states);
     cop_teacher_states_destroy(run->states);
     cop_teacher_samples_destroy(run->samples);

@@ -64,3 +64,27 @@ function(cop_add_fuzzer name)
   endif()
   target_link_libraries(${name}_fuzz PRIVATE cop_flags ${arg_LIBS})
 endfunction()
+
+# cop_add_ranks_test(<name> <target> <ranks>... [ARGS <argument>...] [TIMEOUT <seconds>])
+# The tests <name>_<n>_ranks: the program with n processes under mpirun, skipped without MPI. One thread
+# each, which gives its core away while it waits: there are more of them than cores. MPI unloads the
+# modules it leaks from, so that no suppression can name them: leaks of our own are looked for by the
+# program run alone.
+function(cop_add_ranks_test name target)
+  cmake_parse_arguments(PARSE_ARGV 2 arg "" "TIMEOUT" "ARGS")
+  foreach(ranks IN LISTS arg_UNPARSED_ARGUMENTS)
+    set(test ${name}_${ranks}_ranks)
+    set(folder "${CMAKE_CURRENT_BINARY_DIR}/${test}.run")
+    file(MAKE_DIRECTORY "${folder}")
+    set(command "${CMAKE_COMMAND}" -E echo "no mpirun")
+    if(COP_HAVE_MPI AND MPIEXEC_EXECUTABLE)
+      set(command "${MPIEXEC_EXECUTABLE}" --oversubscribe --bind-to none -n ${ranks}
+                  $<TARGET_FILE:${target}> ${arg_ARGS})
+    endif()
+    add_test(NAME ${test} COMMAND ${command} WORKING_DIRECTORY "${folder}")
+    cop_set_test(${test} TIMEOUT "${arg_TIMEOUT}" LABELS mpi ENVIRONMENT OMP_NUM_THREADS=1
+                 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+                 OMPI_MCA_mpi_yield_when_idle=1 ASAN_OPTIONS=detect_leaks=0)
+    set_tests_properties(${test} PROPERTIES PROCESSORS 2 SKIP_REGULAR_EXPRESSION "^no mpirun")
+  endforeach()
+endfunction()

@@ -271,6 +271,9 @@ cop_status cop_state_losses_update(cop_state_losses *losses, double learning_rat
     };
     cop_status status = COP_OK;
 
+    COP_TRY(status, cop_group_all_reduce(losses->options.group, NULL, losses->gradient.data,
+                                         losses->gradient.rows * losses->gradient.cols,
+                                         losses->gradient.dtype, err));
     if (is_clipped) {
         COP_TRY(status, cop_backend_zero(losses->backend, NULL, losses->norm_squared,
                                          sizeof *losses->norm_squared, err));
@@ -287,8 +290,15 @@ cop_status cop_state_losses_value(cop_state_losses *losses, double *out, cop_err
 {
     const int64_t count = losses->options.pairs * losses->options.tokens;
     cop_status status = COP_OK;
+    const int64_t tokens = losses->options.tokens;
     double sum = 0.0;
 
+    for (int i = 0; i < losses->options.pairs; i++) {
+        const cop_matrix row = cop_matrix_part(losses->loss, i, 1, 0, tokens);
+        COP_TRY(status, cop_group_all_gather(losses->options.group, NULL, row.data, tokens,
+                                             tokens / cop_group_size(losses->options.group),
+                                             row.dtype, err));
+    }
     COP_TRY(status, cop_backend_to_host(losses->backend, NULL, losses->host, losses->loss.data,
                                         (uint64_t)count * cop_dtype_bytes(losses->wide), err));
     COP_TRY(status, cop_backend_synchronize(losses->backend, NULL, err));

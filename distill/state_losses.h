@@ -28,6 +28,7 @@ typedef struct cop_state_losses_options {
     int64_t tokens;      // of a whole step: rows of the losses
     uint64_t seed;
     cop_optimizer_options optimizer;
+    cop_group *group; // whose members have equal parts of the rows, in order; borrowed; NULL: alone
 } cop_state_losses_options;
 
 COP_MUST_CHECK cop_status cop_state_losses_check(const cop_state_losses_options *options,

@@ -214,9 +214,11 @@ static cop_status run_passes(cop_trainer *trainer, double alpha, bool keep, cop_
 {
     const cop_trainer_options *options = &trainer->options;
     const int64_t first = options->first_sequence + trainer->steps * options->batch;
+    const int64_t part = options->batch / cop_group_size(trainer->group); // of this member
+    const int64_t start = part * cop_group_rank(trainer->group);
     cop_status status = COP_OK;
 
-    for (int64_t at = 0; status == COP_OK && at < options->batch; at += options->micro_batch) {
+    for (int64_t at = start; status == COP_OK && at < start + part; at += options->micro_batch) {
         const batch_pass pass = {
             .first = first + at,
             .count = options->micro_batch,
@@ -240,6 +242,13 @@ static double mean_of(const cop_trainer *trainer, int64_t first)
     return sum / (double)count;
 }
 
+// Each member of a group has a part of a row of losses; then all have all.
+static cop_status gather(cop_trainer *trainer, cop_matrix losses, cop_error *err)
+{
+    return cop_group_all_gather(trainer->group, NULL, losses.data, losses.cols,
+                                losses.cols / cop_group_size(trainer->group), losses.dtype, err);
+}
+
 // Fetches losses and, when the optimizer made its step, the gradient's norm; the one place of a step
 // that waits for the device, but for state losses.
 static cop_status fetch(cop_trainer *trainer, double *norm_squared, cop_error *err)
@@ -248,9 +257,11 @@ static cop_status fetch(cop_trainer *trainer, double *norm_squared, cop_error *e
     const uint64_t bytes = (uint64_t)buffers->tokens * cop_dtype_bytes(buffers->wide);
     cop_status status = COP_OK;
 
+    COP_TRY(status, gather(trainer, buffers->cross_entropy, err));
     COP_TRY(status, cop_backend_to_host(buffers->backend, NULL, trainer->rows,
                                         buffers->cross_entropy.data, bytes, err));
     if (trainer->has_kl) {
+        COP_TRY(status, gather(trainer, buffers->kl, err));
         COP_TRY(status, cop_backend_to_host(buffers->backend, NULL, (char *)trainer->rows + bytes,
                                             buffers->kl.data, bytes, err));
     }
@@ -340,11 +351,13 @@ static cop_status run_step(cop_trainer *trainer, cop_trainer_step *out, cop_erro
         .flops = step_flops(trainer),
     };
     if (is_dynamic(trainer) && isnan(trainer->last_states)) {
-        COP_TRY(status, run_passes(trainer, 0.0, false, err));
+        COP_TRY(status, cop_trainer_agree(trainer, run_passes(trainer, 0.0, false, err), err));
         COP_TRY(status, collect(trainer, 0.0, out, err));
     }
     alpha = alpha_of(trainer);
-    COP_TRY(status, run_passes(trainer, alpha, true, err));
+    // Whoever failed until here must not be waited for.
+    COP_TRY(status, cop_trainer_agree(trainer, run_passes(trainer, alpha, true, err), err));
+    trainer->is_exchanging = true;
     COP_TRY(status, cop_optimizer_begin(trainer->optimizer, out->learning_rate, err));
     COP_TRY(status,
             cop_trainer_replay(trainer, &trainer->step_graph, enqueue_update, trainer, err));
@@ -352,6 +365,7 @@ static cop_status run_step(cop_trainer *trainer, cop_trainer_step *out, cop_erro
         COP_TRY(status, cop_state_losses_update(trainer->states, out->learning_rate, err));
     }
     COP_TRY(status, collect(trainer, alpha, out, err));
+    trainer->is_exchanging = false;
     out->seconds = cop_clock_seconds() - start;
     COP_TRY(status, check_finite(trainer, out, err));
     trainer->steps++;
@@ -361,6 +375,11 @@ done:
     // A step that failed half way has gradients, or weights, of its own.
     trainer->is_spoilt = trainer->is_spoilt || status != COP_OK;
     return status;
+}
+
+bool cop_trainer_failed_alone(const cop_trainer *trainer)
+{
+    return trainer->is_exchanging && cop_group_size(trainer->group) > 1;
 }
 
 cop_status cop_trainer_run(cop_trainer *trainer, int64_t until_step, cop_trainer_hook hook,

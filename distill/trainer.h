@@ -15,6 +15,11 @@
 // A step does not depend on micro_batch but for rounding: gradients are accumulated in f32 and scaled by
 // the tokens of the whole step. bf16 gradients (model/network.h) drift when many passes are added up, so
 // that at most COP_NARROW_PASSES_MAX passes per step are allowed with them.
+//
+// Where the student has a group (model/network.h), its members train together: of a step's sequences member r
+// takes the r-th equal part, gradients are summed, and every member knows the losses of the whole step. All
+// members make the same calls. A step does not depend on their number but for rounding, and a saved state
+// can be continued by any number of them.
 
 #ifndef COP_DISTILL_TRAINER_H
 #define COP_DISTILL_TRAINER_H
@@ -51,7 +56,7 @@ typedef struct cop_trainer_options {
     cop_state_pair state_pair[COP_STATE_PAIRS_MAX];
     double state_alpha;     // 0: dynamic
     int64_t batch;          // sequences per optimizer step
-    int64_t micro_batch;    // sequences per pass; divides batch
+    int64_t micro_batch;    // sequences per pass; divides batch, or each member's part of it
     int64_t sequence;       // T
     int64_t first_sequence; // sequence number of step 0
     uint64_t seed;
@@ -107,7 +112,11 @@ int64_t cop_trainer_steps(const cop_trainer *trainer); // done so far
 COP_MUST_CHECK cop_status cop_trainer_run(cop_trainer *trainer, int64_t until_step,
                                           cop_trainer_hook hook, void *context, cop_error *err);
 
-// The whole state in one directory: `training-<step>.safetensors` (weights, moments), with state losses
+// Whether the failure of run() happened while members exchanged: the others then wait for this one, and must be
+// ended.
+bool cop_trainer_failed_alone(const cop_trainer *trainer);
+
+// The first member writes; what fails for one fails for all. The whole state in one directory: `training-<step>.safetensors` (weights, moments), with state losses
 // `projection-<step>.safetensors`, and `training.json`, which is replaced last and names the step: whoever
 // is interrupted finds the older state whole. Loading it into a trainer made with the same options
 // continues bit for bit; other options (batches, seed, schedule, architecture …; not micro_batch) are

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/alloc.h"
+#include "base/processes.h"
 #include "distill/layout.h"
 #include "distill/teacher_internal.h"
 #include "distill/trainer_internal.h"
@@ -96,17 +97,26 @@ static cop_status check_numbers(const cop_trainer_options *options, cop_error *e
     return status;
 }
 
-static cop_status check_options(const cop_trainer_options *options, cop_error *err)
+static cop_status check_options(const cop_trainer_options *options, const cop_group *group,
+                                cop_error *err)
 {
+    const int64_t size = cop_group_size(group);
     const cop_status status = check_numbers(options, err);
     if (status != COP_OK) {
         return status;
     }
-    if (options->batch % options->micro_batch != 0) {
+    if (options->batch % size != 0) {
         return COP_FAIL(err, COP_ERR_CONFIG,
-                        "training: micro_batch is %" PRId64 " (allowed: divisors of batch %" PRId64
-                        ")",
-                        options->micro_batch, options->batch);
+                        "training: batch is %" PRId64 " (allowed: multiples of %" PRId64
+                        ", the number of processes)",
+                        options->batch, size);
+    }
+    if (options->batch / size % options->micro_batch != 0) {
+        return COP_FAIL(err, COP_ERR_CONFIG,
+                        "training: micro_batch is %" PRId64 " (allowed: divisors of %s%" PRId64 ")",
+                        options->micro_batch,
+                        size > 1 ? "each process's part of the batch, " : "batch ",
+                        options->batch / size);
     }
     if (options->sample_draws > 0 && options->temperature != 1.0) {
         return COP_FAIL(err, COP_ERR_CONFIG,
@@ -124,7 +134,8 @@ static cop_status check_options(const cop_trainer_options *options, cop_error *e
 static cop_status check_gradients(const cop_network_options *network,
                                   const cop_trainer_options *options, cop_error *err)
 {
-    const int64_t passes = options->batch / options->micro_batch;
+    const int64_t size = cop_group_size(network->group);
+    const int64_t passes = options->batch / size / options->micro_batch;
     if (network->gradients == COP_BF16 && passes > COP_NARROW_PASSES_MAX) {
         return COP_FAIL(err, COP_ERR_CONFIG,
                         "training: bf16 gradients are added up over %" PRId64
@@ -212,7 +223,8 @@ cop_trainer_buffers cop_trainer_buffers_of(const cop_arch *student,
         .hidden = cop_matrix_dense(NULL, compute, rows, student->hidden),
         .head = cop_matrix_dense(NULL, compute, student->vocab, student->hidden),
     };
-    buffers.is_recordable = cop_trainer_is_recordable(student, options, backend);
+    buffers.is_recordable =
+        cop_group_size(network->group) == 1 && cop_trainer_is_recordable(student, options, backend);
     if (!network->freeze_vocabulary) {
         buffers.head_gradient = cop_matrix_dense(NULL, gradient, student->vocab, student->hidden);
     }
@@ -309,7 +321,7 @@ cop_status cop_trainer_plan(cop_plan *plan, const cop_arch *arch,
                             cop_backend *backend, cop_error *err)
 {
     const cop_trainer_options effective = cop_trainer_effective(options, teacher != NULL);
-    cop_status status = check_options(&effective, err);
+    cop_status status = check_options(&effective, network_options->group, err);
     if (status == COP_OK) {
         status = check_gradients(network_options, &effective, err);
     }
@@ -339,8 +351,9 @@ cop_status cop_trainer_plan(cop_plan *plan, const cop_arch *arch,
 
 static cop_status create_states(cop_trainer *trainer, cop_error *err)
 {
-    const cop_state_losses_options options = cop_trainer_state_options(
+    cop_state_losses_options options = cop_trainer_state_options(
         &trainer->options, cop_network_settings(trainer->student)->precision);
+    options.group = trainer->group;
     if (trainer->options.state_pairs == 0) {
         return COP_OK;
     }
@@ -393,7 +406,7 @@ cop_status cop_trainer_create(cop_trainer **out, cop_network *student, cop_sampl
     cop_trainer *trainer = NULL;
 
     *out = NULL;
-    COP_TRY(status, check_options(&effective, err));
+    COP_TRY(status, check_options(&effective, cop_network_settings(student)->group, err));
     COP_TRY(status, check_student(student, sampler, &effective, err));
     COP_TRY(status, check_teacher(student, teacher, teacher_model, &effective, err));
     trainer = cop_alloc(1, sizeof *trainer);
@@ -402,6 +415,7 @@ cop_status cop_trainer_create(cop_trainer **out, cop_network *student, cop_sampl
         goto done;
     }
     trainer->student = student;
+    trainer->group = cop_network_settings(student)->group;
     trainer->sampler = sampler;
     trainer->teacher = teacher != NULL ? *teacher : (cop_teacher){0};
     trainer->teacher_model = effective.state_pairs > 0 ? teacher_model : NULL;
@@ -439,6 +453,11 @@ void cop_trainer_destroy(cop_trainer *trainer)
     cop_free(trainer->targets);
     cop_free(trainer->rows);
     cop_free(trainer);
+}
+
+cop_status cop_trainer_agree(const cop_trainer *trainer, cop_status status, cop_error *err)
+{
+    return cop_group_size(trainer->group) > 1 ? cop_processes_agree(status, err) : status;
 }
 
 int64_t cop_trainer_steps(const cop_trainer *trainer)

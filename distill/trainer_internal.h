@@ -41,6 +41,7 @@ struct cop_trainer {
     cop_teacher_model *teacher_model; // borrowed; NULL without state losses
     cop_trainer_options options;
     bool has_kl;
+    cop_group *group; // borrowed from the student's options; NULL: alone
     cop_optimizer *optimizer;
     cop_state_losses *states; // NULL: none
     cop_trainer_buffers buffers;
@@ -54,6 +55,7 @@ struct cop_trainer {
     double last_logits; // losses of the last step, for alpha
     double last_states; // NaN: no step yet
     bool is_spoilt;     // a loss was not finite
+    bool is_exchanging; // a failure now is one that other members do not hear of
 };
 
 // The buffers of a trainer with these options, sizes only.
@@ -68,6 +70,8 @@ cop_head_loss_args cop_trainer_head_args(const cop_trainer_buffers *buffers,
                                          const cop_trainer_options *options, int64_t row,
                                          int64_t rows, bool with_gradient);
 
+// The same status for all members of a group: that of the first that failed, with its message.
+cop_status cop_trainer_agree(const cop_trainer *trainer, cop_status status, cop_error *err);
 // Whether steps of this size are worth recording, and can be.
 bool cop_trainer_is_recordable(const cop_arch *student, const cop_trainer_options *options,
                                cop_backend *backend);

@@ -188,8 +188,25 @@ done:
     return status;
 }
 
+// What lies beside the weights, the description last.
+static cop_status finish_save(cop_trainer *trainer, const char *directory, const char *projection,
+                              cop_error *err)
+{
+    cop_status status = COP_OK;
+
+    if (trainer->states != NULL) {
+        COP_TRY(status, cop_state_losses_save(trainer->states, projection, err));
+    }
+    COP_TRY(status, write_description(trainer, directory, err));
+    remove_others(directory, trainer->steps);
+
+done:
+    return status;
+}
+
 cop_status cop_trainer_save(cop_trainer *trainer, const char *directory, cop_error *err)
 {
+    const bool is_first = cop_group_rank(trainer->group) == 0;
     cop_status status = COP_OK;
     char *weights = part_path(directory, "training", trainer->steps);
     char *projection = part_path(directory, "projection", trainer->steps);
@@ -205,13 +222,15 @@ cop_status cop_trainer_save(cop_trainer *trainer, const char *directory, cop_err
             COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory to save the training state", directory);
         goto done;
     }
-    COP_TRY(status, cop_file_make_directory(directory, err));
-    COP_TRY(status, cop_optimizer_save(trainer->optimizer, weights, err));
-    if (trainer->states != NULL) {
-        COP_TRY(status, cop_state_losses_save(trainer->states, projection, err));
+    if (is_first) {
+        status = cop_file_make_directory(directory, err);
     }
-    COP_TRY(status, write_description(trainer, directory, err));
-    remove_others(directory, trainer->steps);
+    COP_TRY(status, cop_trainer_agree(trainer, status, err));
+    COP_TRY(status, cop_optimizer_save(trainer->optimizer, weights, err));
+    if (is_first) {
+        status = finish_save(trainer, directory, projection, err);
+    }
+    COP_TRY(status, cop_trainer_agree(trainer, status, err));
 
 done:
     cop_free(weights);
@@ -335,8 +354,11 @@ cop_status cop_trainer_load(cop_trainer *trainer, const char *directory, cop_err
     if (path == NULL) {
         return COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory to load the training state", directory);
     }
-    COP_TRY(status, read_description(trainer, path, &steps, losses, err));
-    COP_TRY(status, load_parts(trainer, directory, steps, err));
+    status = read_description(trainer, path, &steps, losses, err);
+    if (status == COP_OK) {
+        status = load_parts(trainer, directory, steps, err);
+    }
+    COP_TRY(status, cop_trainer_agree(trainer, status, err));
     trainer->steps = steps;
     trainer->is_spoilt = false;
     trainer->last_logits = losses[0] >= 0.0 ? losses[0] : (double)NAN;

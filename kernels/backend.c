@@ -1,8 +1,10 @@
 #include "kernels/backend.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "base/processes.h"
 #include "base/text.h"
 #include "kernels/cpu.h"
 #include "kernels/cpu/host.h"
@@ -76,6 +78,31 @@ cop_status cop_backend_create(cop_backend **out, const char *name, cop_error *er
     }
     return COP_FAIL(err, COP_ERR_CONFIG, "backend: name is %s (allowed: " COP_BACKEND_NAMES ")",
                     name);
+}
+
+int cop_backend_devices(void)
+{
+    const cop_cuda_plugin *plugin = NULL;
+    cop_error ignored = {0};
+    int count = 0;
+    if (!cop_cuda_has_driver() || cop_cuda_plugin_load(&plugin, &ignored) != COP_OK ||
+        plugin->device_count(&count, &ignored) != COP_OK) {
+        return 0;
+    }
+    return count;
+}
+
+cop_status cop_backend_create_own(cop_backend **out, const char *name, cop_error *err)
+{
+    const cop_processes self = cop_processes_self();
+    const int devices = self.local_size > 1 ? cop_backend_devices() : 0;
+    char own[32];
+
+    if (devices == 0 || (strcmp(name, "auto") != 0 && strcmp(name, "cuda") != 0)) {
+        return cop_backend_create(out, name, err);
+    }
+    (void)snprintf(own, sizeof own, "cuda:%d", self.local_rank % devices);
+    return cop_backend_create(out, own, err);
 }
 
 void cop_backend_destroy(cop_backend *backend)

@@ -19,6 +19,7 @@
 #include "base/status.h"
 
 struct cop_text;
+struct cop_group_functions;
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,7 +40,7 @@ typedef struct cop_device_info {
     bool has_graphs;            // work can be recorded: graph_begin() …
 } cop_device_info;
 
-// The table a backend fills. Every function is mandatory.
+// The table a backend fills. Every function is mandatory, `groups` is not.
 typedef struct cop_backend_type {
     const char *name;
     cop_status (*info)(cop_backend *backend, cop_device_info *out, cop_error *err);
@@ -79,6 +80,8 @@ typedef struct cop_backend_type {
                             cop_error *err);
     void (*graph_destroy)(cop_backend *backend, cop_graph *graph);
     void (*destroy)(cop_backend *backend);
+    // Collectives of several processes, kernels/group.h; NULL: they exchange host memory.
+    const struct cop_group_functions *groups;
 } cop_backend_type;
 
 struct cop_backend {
@@ -101,6 +104,12 @@ COP_MUST_CHECK cop_status cop_backend_create(cop_backend **out, const char *name
 #define COP_BACKEND_NAMES "auto, cpu, cuda, cuda:<device>, reference"
 bool cop_backend_is_known(const char *name);
 void cop_backend_destroy(cop_backend *backend);
+// As create() for one of several processes (base/processes.h): with "auto" and "cuda" each on a machine gets a
+// GPU of its own, in turns where there are more processes than GPUs.
+COP_MUST_CHECK cop_status cop_backend_create_own(cop_backend **out, const char *name,
+                                                 cop_error *err);
+// GPUs that this build can use on this machine; 0: none.
+int cop_backend_devices(void);
 
 // Shorthands for the table.
 COP_MUST_CHECK cop_status cop_backend_info(cop_backend *backend, cop_device_info *out,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/processes.h"
 #include "base/system.h"
 #include "model/network_internal.h"
 #include "model/rope.h"
@@ -67,6 +68,20 @@ done:
     return status;
 }
 
+// Matrices are shared out; vectors are few, and every member keeps the state of all of them.
+static void share_out(cop_network *network)
+{
+    const cop_group *group = network->options.group;
+    const int rank = cop_group_rank(group);
+    const int size = cop_group_size(group);
+    const int64_t first = network->frozen_elements;
+    const int64_t count = network->matrix_elements - first;
+    const int64_t share = cop_group_share(count, size, COP_PLACE_ALIGNMENT);
+    network->shard_share = share;
+    network->shard_first = first + cop_group_part(count, share, rank, size);
+    network->shard_end = first + cop_group_part(count, share, rank + 1, size);
+}
+
 static void place_all(cop_network *network)
 {
     const cop_network_options *options = &network->options;
@@ -76,7 +91,8 @@ static void place_all(cop_network *network)
     network->matrix_elements = ends.matrices;
     network->frozen_elements =
         options->is_training && options->freeze_vocabulary ? ends.vocabulary : 0;
-    network->master_first = has_masters ? network->frozen_elements : ends.matrices;
+    share_out(network);
+    network->master_matrices = has_masters ? network->shard_end - network->shard_first : 0;
     network->matrix_gradient = options->gradients == COP_BF16 ? COP_BF16 : network->wide;
 }
 
@@ -127,21 +143,24 @@ typedef struct buffer {
     void **memory;
 } buffer;
 
-enum { BUFFERS_MAX = 5 };
+enum { BUFFERS_MAX = 6 };
 
 static int list_buffers(cop_network *network, buffer out[BUFFERS_MAX])
 {
     const uint64_t elements = (uint64_t)network->elements;
     const uint64_t wide_bytes = cop_dtype_bytes(network->wide);
     const bool is_training = network->options.is_training;
+    const bool is_shared = cop_group_size(network->options.group) > 1;
     int count = 0;
     out[count++] =
         (buffer){"weights", elements * cop_dtype_bytes(network->compute), &network->working};
     if (network->compute != network->wide) {
-        const bool is_vectors = network->master_first == network->matrix_elements;
-        out[count++] =
-            (buffer){is_vectors ? "norms and biases" : "master weights",
-                     (elements - (uint64_t)network->master_first) * wide_bytes, &network->master};
+        const uint64_t vectors = elements - (uint64_t)network->matrix_elements;
+        const uint64_t masters = (uint64_t)network->master_matrices + vectors;
+        out[count++] = (buffer){masters == vectors ? "norms and biases"
+                                : is_shared        ? "master weights, own shard"
+                                                   : "master weights",
+                                masters * wide_bytes, &network->master};
     }
     if (is_training) {
         out[count++] =
@@ -151,17 +170,22 @@ static int list_buffers(cop_network *network, buffer out[BUFFERS_MAX])
     if (network->scratch_bytes > 0) {
         out[count++] = (buffer){"scratch", network->scratch_bytes, &network->scratch};
     }
+    if (is_training && is_shared) {
+        out[count++] = (buffer){"exchange", COP_EXCHANGE_BYTES, &network->exchange};
+    }
     return count;
 }
 
 cop_status cop_plan_room_of(cop_plan_room *out, cop_backend *backend, cop_error *err)
 {
     cop_device_info info = {0};
+    // Those of this machine need it each.
+    const uint64_t processes = (uint64_t)cop_processes_self().local_size;
     const cop_status status = cop_backend_info(backend, &info, err);
-    *out =
-        (cop_plan_room){.device_bytes = info.memory_free_bytes,
-                        .host_bytes = cop_system_memory_free_bytes() + cop_system_resident_bytes(),
-                        .is_one = info.is_host_memory};
+    *out = (cop_plan_room){.device_bytes = info.memory_free_bytes,
+                           .host_bytes = cop_system_memory_free_bytes() / processes +
+                                         cop_system_resident_bytes(),
+                           .is_one = info.is_host_memory};
     return status;
 }
 
@@ -250,6 +274,7 @@ void cop_network_destroy(cop_network *network)
     }
     cop_backend_free(network->backend, network->working);
     cop_backend_free(network->backend, network->master);
+    cop_backend_free(network->backend, network->exchange);
     cop_backend_free(network->backend, network->gradient);
     cop_backend_free(network->backend, network->arena);
     cop_backend_free(network->backend, network->scratch);

@@ -7,6 +7,7 @@
 #ifndef COP_MODEL_NETWORK_H
 #define COP_MODEL_NETWORK_H
 
+#include "kernels/group.h"
 #include "kernels/ops.h"
 #include "model/arch.h"
 #include "model/checkpoint.h"
@@ -43,6 +44,10 @@ typedef struct cop_network_options {
     bool freeze_vocabulary;
     cop_dtype gradients;  // of matrices: f32, or with precision bf16 also bf16
     bool without_masters; // precision bf16 only: matrices exist in bf16 alone
+    // Data parallel with sharded state (ZeRO-1: arXiv 1910.02054, stage P_os): every member has all weights
+    // and gradients, but masters and moments only of its share of the matrices. Borrowed; NULL: alone.
+    // All members then call together what reads parameters: cop_network_read(), cop_network_save().
+    cop_group *group;
 } cop_network_options;
 
 // What is free for a plan: on the backend's device and on the host, what this process holds included
@@ -55,6 +60,9 @@ COP_MUST_CHECK cop_status cop_plan_room_of(cop_plan_room *out, cop_backend *back
 COP_MUST_CHECK cop_status cop_network_plan(cop_plan *plan, const char *label, const cop_arch *arch,
                                            const cop_network_options *options, cop_backend *backend,
                                            cop_error *err);
+
+// Bytes that a member of the group sends in one optimizer step, and receives; 0 alone.
+uint64_t cop_network_traffic_bytes(const cop_network *network);
 
 // Allocates; parameters are zero. The backend is borrowed and must outlive the network.
 COP_MUST_CHECK cop_status cop_network_create(cop_network **out, const cop_arch *arch,

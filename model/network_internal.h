@@ -21,7 +21,8 @@
 enum {
     COP_PLACE_ALIGNMENT = 32, // elements: 64 bytes of bf16
     COP_SLOT_ALIGNMENT = 64,  // bytes
-    COP_NETWORK_TOKENS_MAX = 1 << 24
+    COP_NETWORK_TOKENS_MAX = 1 << 24,
+    COP_EXCHANGE_BYTES = 1 << 18
 };
 
 // A part of the parameter vector, in elements. rows = 0: absent.
@@ -87,7 +88,10 @@ struct cop_network {
     int64_t elements;
     int64_t matrix_elements;   // before the vectors
     int64_t frozen_elements;   // that are not trained, before all others; 0: none
-    int64_t master_first;      // where the memory of masters begins
+    int64_t shard_first;       // matrices [shard_first, shard_end) have their state here; alone
+    int64_t shard_end;         // those are all that are trained
+    int64_t shard_share;       // elements of the members' parts: kernels/group.h
+    int64_t master_matrices;   // elements of matrices at the start of the masters: the shard, or 0
     cop_dtype matrix_gradient; // type of the gradients of matrices
     cop_network_layer *layers;
     cop_place embedding;
@@ -110,8 +114,10 @@ struct cop_network {
 
     uint64_t arena_bytes;
     uint64_t scratch_bytes;
-    void *working;  // [elements] compute dtype
-    void *master;   // [elements - master_first] wide dtype, with bf16 only
+    void *working; // [elements] compute dtype
+    void *master;  // of matrices from shard_first on, then of vectors; wide dtype, with bf16 only
+    void *
+        exchange; // COP_EXCHANGE_BYTES, when members hold masters or moments of one another's weights
     void *gradient; // of matrices from frozen_elements on, then of vectors
     void *arena;
     void *scratch;
@@ -133,12 +139,45 @@ cop_matrix cop_network_slot(const cop_network *network, cop_slot slot, cop_dtype
 cop_matrix cop_network_weight(const cop_network *network, cop_place place);   // matmul operand
 cop_matrix cop_network_vector(const cop_network *network, cop_place place);   // norms and biases
 cop_matrix cop_network_gradient(const cop_network *network, cop_place place); // absent: no training
-cop_matrix cop_network_master(const cop_network *network, cop_place place);   // absent: none
+// Absent: none, or not all of them here.
+cop_matrix cop_network_master(const cop_network *network, cop_place place);
+
+// What this process holds of a vector over the parameters.
+typedef struct cop_share {
+    void *data; // of element `first`
+    cop_dtype dtype;
+    int64_t first; // elements of the parameter vector
+    int64_t end;
+    bool is_split; // the members of the group have a part each
+} cop_share;
+
+// --- network_share.c -----------------------------------------------------------------------------
+
+// Where the parameters of a place are kept at their best: masters, or the working copy.
+cop_share cop_network_best(const cop_network *network, cop_place place);
+// Copies elements [offset, offset + count) to the host of every member; all call it together. `matrices` of a
+// split share are those of the network.
+COP_MUST_CHECK cop_status cop_share_read(cop_network *network, const cop_share *share,
+                                         int64_t offset, int64_t count, void *to_host,
+                                         cop_error *err);
+// Copies those of them that are held here from the host.
+COP_MUST_CHECK cop_status cop_share_write(cop_network *network, const cop_share *share,
+                                          int64_t offset, int64_t count, const void *from_host,
+                                          cop_error *err);
+// A parameter whose master is split: to all that hold a part of it or a copy, and to every member's host.
+COP_MUST_CHECK cop_status cop_network_put_split(cop_network *network, cop_place place,
+                                                cop_dtype dtype, const void *data, cop_error *err);
+COP_MUST_CHECK cop_status cop_network_get_split(cop_network *network, cop_place place,
+                                                cop_dtype dtype, void *data, cop_error *err);
+// Before the optimizer: gradients become their sums, of matrices those of the own shard.
+COP_MUST_CHECK cop_status cop_network_reduce_gradients(cop_network *network, cop_error *err);
+// After it: the weights of all shards are everybody's, the gradients of the others' shards are zero.
+COP_MUST_CHECK cop_status cop_network_gather_weights(cop_network *network, cop_error *err);
 
 // Elements [offset, offset + count) as one row, all of matrices or all of vectors.
 cop_place cop_network_range(int64_t offset, int64_t count);
 uint64_t cop_network_gradient_bytes(const cop_network *network);
-// Adds the squares of all gradients to *sum (device).
+// Makes *sum (device, zero) the sum of the squares of all gradients, reduced ones in a group.
 COP_MUST_CHECK cop_status cop_network_sum_squares(cop_network *network, double *sum,
                                                   cop_error *err);
 

@@ -1,9 +1,13 @@
 // Parameters that come from elsewhere in bulk: a checkpoint, another network's memory, chance.
 
+#include <string.h>
+
 #include "base/alloc.h"
 #include "kernels/random.h"
 #include "model/network_internal.h"
 #include "model/tensor_load.h"
+
+enum { FAST_ELEMENTS = 1 << 20 }; // converted at a time on the host
 
 // --- From a checkpoint --------------------------------------------------------------------------
 
@@ -34,6 +38,34 @@ static cop_staging idle_memory(cop_network *network)
     };
 }
 
+// A tensor of which each member of a group keeps a part at its best, in pieces by way of the host.
+static cop_status load_split(cop_network *network, const cop_checkpoint *checkpoint, int64_t index,
+                             cop_error *err)
+{
+    const cop_place place = network->places[index];
+    const int64_t count = place.rows * place.cols;
+    cop_dtype dtype = COP_F32;
+    const char *stored = cop_checkpoint_view(checkpoint, index, &dtype);
+    const size_t width = cop_dtype_bytes(dtype);
+    cop_status status = COP_OK;
+    char *piece = cop_alloc(FAST_ELEMENTS, width);
+    if (piece == NULL) {
+        return COP_FAIL(err, COP_ERR_NOMEM, "network: no memory to load a tensor");
+    }
+    for (int64_t first = 0; first < count; first += FAST_ELEMENTS) {
+        const int64_t left = count - first;
+        const int64_t now = left < FAST_ELEMENTS ? left : FAST_ELEMENTS;
+        // The view may not be aligned to its elements.
+        memcpy(piece, stored + (size_t)first * width, (size_t)now * width);
+        COP_TRY(status, cop_network_put(network, index, first, now, dtype, piece, err));
+        cop_checkpoint_forget(checkpoint, index, (uint64_t)first * width, (uint64_t)now * width);
+    }
+
+done:
+    cop_free(piece);
+    return status;
+}
+
 cop_status cop_network_load(cop_network *network, const cop_checkpoint *checkpoint, cop_error *err)
 {
     cop_status status = COP_OK;
@@ -50,6 +82,10 @@ cop_status cop_network_load(cop_network *network, const cop_checkpoint *checkpoi
     }
     for (int64_t i = 0; i < count; i++) {
         const cop_place place = network->places[i];
+        if (cop_network_best(network, place).is_split) {
+            COP_TRY(status, load_split(network, checkpoint, i, err));
+            continue;
+        }
         COP_TRY(status, cop_tensor_load(network->backend, checkpoint, i,
                                         cop_network_primary(network, place), staging, err));
         if (cop_network_master(network, place).rows > 0) {
@@ -77,6 +113,10 @@ cop_status cop_network_gather(cop_network *network, int64_t index, const cop_gat
                         (long long)index, (long long)count - 1);
     }
     place = network->places[index];
+    if (cop_network_best(network, place).is_split) {
+        return COP_FAIL(err, COP_ERR_UNSUPPORTED,
+                        "network: its masters are shared out (allowed: networks of one process)");
+    }
     args.y = cop_network_primary(network, place);
     COP_TRY(status, network->backend->ops->gather(network->backend, NULL, &args, err));
     if (cop_network_master(network, place).rows == 0) {
@@ -95,8 +135,6 @@ done:
 }
 
 // --- From chance --------------------------------------------------------------------------------
-
-enum { FAST_ELEMENTS = 1 << 20 };
 
 // The sum of four uniform values of 16 bits, centred: deviation sqrt(4 / 12) of 65536.
 static float nearly_normal(uint64_t bits, float scale)

@@ -38,13 +38,19 @@ cop_matrix cop_network_weight(const cop_network *network, cop_place place)
 
 cop_matrix cop_network_master(const cop_network *network, cop_place place)
 {
+    const bool is_shared = cop_group_size(network->options.group) > 1;
+    const int64_t end = is_shared ? network->shard_end : network->elements;
     if (network->compute == network->wide) {
         return place_view(network->working, network->wide, place);
     }
-    if (place.offset < network->master_first) {
+    if (place.offset >= network->matrix_elements) {
+        place.offset += network->master_matrices - network->matrix_elements;
+    } else if (place.offset >= network->shard_first && network->master_matrices > 0 &&
+               place.offset + place.rows * place.cols <= end) {
+        place.offset -= network->shard_first;
+    } else {
         return (cop_matrix){0};
     }
-    place.offset -= network->master_first;
     return place_view(network->master, network->wide, place);
 }
 
@@ -81,20 +87,31 @@ uint64_t cop_network_gradient_bytes(const cop_network *network)
            (uint64_t)vectors * cop_dtype_bytes(network->wide);
 }
 
+static cop_status add_squares(cop_network *network, double *sum, int64_t first, int64_t end,
+                              cop_error *err)
+{
+    const cop_sum_squares_args args = {
+        .x = cop_network_gradient(network, cop_network_range(first, end - first)), .sum = sum};
+    return cop_run_sum_squares(network, args, err);
+}
+
+// Members add up their shards; the vectors, the same for all, come to it once.
 cop_status cop_network_sum_squares(cop_network *network, double *sum, cop_error *err)
 {
     cop_status status = COP_OK;
-    const int64_t first = network->frozen_elements;
+    const bool is_shared = cop_group_size(network->options.group) > 1;
     const bool is_mixed = network->matrix_gradient != network->wide;
-    const int64_t end = is_mixed ? network->matrix_elements : network->elements;
-    const cop_sum_squares_args head = {
-        .x = cop_network_gradient(network, cop_network_range(first, end - first)), .sum = sum};
-    const cop_sum_squares_args tail = {
-        .x = cop_network_gradient(network, cop_network_range(end, network->elements - end)),
-        .sum = sum};
-    COP_TRY(status, cop_run_sum_squares(network, head, err));
-    if (is_mixed) {
-        COP_TRY(status, cop_run_sum_squares(network, tail, err));
+    const int64_t end = is_mixed || is_shared ? network->shard_end : network->elements;
+    const int64_t vectors = network->matrix_elements;
+
+    if (end > network->shard_first) {
+        COP_TRY(status, add_squares(network, sum, network->shard_first, end, err));
+    }
+    if (is_shared && !network->is_planning) {
+        COP_TRY(status, cop_group_all_reduce(network->options.group, NULL, sum, 1, COP_F64, err));
+    }
+    if (is_mixed || is_shared) {
+        COP_TRY(status, add_squares(network, sum, vectors, network->elements, err));
     }
 
 done:
@@ -118,7 +135,9 @@ cop_parameter_view cop_network_parameter(cop_network *network, int64_t index)
 cop_parameter_view cop_network_all_parameters(cop_network *network)
 {
     const int64_t elements = network->elements;
-    const int64_t masters = network->compute == network->wide ? 0 : network->master_first;
+    const int64_t masters = network->compute == network->wide ? 0
+                            : network->master_matrices > 0    ? network->shard_first
+                                                              : network->matrix_elements;
     const int64_t trained = network->frozen_elements;
     const cop_parameter_view all = {
         .working = cop_network_weight(network, cop_network_range(0, elements)),
@@ -158,6 +177,12 @@ static cop_status check_index(const cop_network *network, int64_t index, cop_err
                         (long long)index, (long long)count - 1);
     }
     return COP_OK;
+}
+
+// Whether the master of a parameter lies, in part, with other members.
+static bool is_split(const cop_network *network, cop_place place)
+{
+    return cop_network_best(network, place).is_split;
 }
 
 cop_matrix cop_network_primary(const cop_network *network, cop_place place)
@@ -230,6 +255,9 @@ cop_status cop_network_put(cop_network *network, int64_t index, int64_t first, i
     cop_status status = COP_OK;
     const cop_place place = network->places[index];
     const cop_place part = {.offset = place.offset + first, .rows = 1, .cols = count};
+    if (is_split(network, part)) {
+        return cop_network_put_split(network, part, dtype, data, err);
+    }
     COP_TRY(status, put_elements(network, cop_network_primary(network, part), dtype, data, err));
     if (cop_network_master(network, part).rows > 0) {
         COP_TRY(status, cop_network_publish(network, part.offset, count, err));
@@ -360,6 +388,9 @@ cop_status cop_network_read(cop_network *network, int64_t index, cop_dtype dtype
 {
     cop_status status = COP_OK;
     COP_TRY(status, check_readable(network, index, dtype, err));
+    if (is_split(network, network->places[index])) {
+        return cop_network_get_split(network, network->places[index], dtype, data, err);
+    }
     COP_TRY(status, get_elements(network, cop_network_primary(network, network->places[index]),
                                  dtype, data, err));
 
@@ -388,9 +419,10 @@ done:
     return status;
 }
 
-// In pieces of rows where the sink takes them, so that the host never holds a tensor of any size.
+// In pieces of rows where the sink takes them, so that the host never holds a tensor of any size. *put is
+// the sink's answer: after a failure of its own the other members of a group must still be served.
 static cop_status save_tensor(cop_network *network, int64_t index, const cop_tensor_sink *sink,
-                              cop_error *err)
+                              cop_status *put, cop_error *err)
 {
     cop_status status = COP_OK;
     const cop_tensor_spec spec = cop_arch_tensor(&network->arch, index);
@@ -406,12 +438,15 @@ static cop_status save_tensor(cop_network *network, int64_t index, const cop_ten
         const int64_t rows = left < step ? left : step;
         const cop_place part = {
             .offset = offset + row * spec.shape[1], .rows = 1, .cols = rows * spec.shape[1]};
-        COP_TRY(status,
-                get_elements(network, cop_network_primary(network, part), COP_F32, values, err));
-        COP_TRY(status,
-                step == spec.shape[0]
-                    ? sink->put(sink->context, index, COP_F32, values, err)
-                    : sink->put_rows(sink->context, index, COP_F32, row, rows, values, err));
+        COP_TRY(status, is_split(network, part)
+                            ? cop_network_get_split(network, part, COP_F32, values, err)
+                            : get_elements(network, cop_network_primary(network, part), COP_F32,
+                                           values, err));
+        if (*put == COP_OK) {
+            *put = step == spec.shape[0]
+                       ? sink->put(sink->context, index, COP_F32, values, err)
+                       : sink->put_rows(sink->context, index, COP_F32, row, rows, values, err);
+        }
     }
 
 done:
@@ -422,10 +457,12 @@ done:
 cop_status cop_network_save(cop_network *network, cop_tensor_sink sink, cop_error *err)
 {
     cop_status status = COP_OK;
+    cop_status put = COP_OK;
     const int64_t count = cop_arch_tensor_count(&network->arch);
     for (int64_t i = 0; i < count; i++) {
-        COP_TRY(status, save_tensor(network, i, &sink, err));
+        COP_TRY(status, save_tensor(network, i, &sink, &put, err));
     }
+    status = put;
 
 done:
     return status;

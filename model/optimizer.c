@@ -53,15 +53,22 @@ cop_status cop_optimizer_plan(cop_plan *plan, const char *label, const cop_arch 
 {
     const cop_place_ends ends = cop_place_parameters(NULL, arch);
     const int64_t first = network_options->freeze_vocabulary ? ends.vocabulary : 0;
+    const int64_t matrices = ends.matrices - first;
+    const int size = cop_group_size(network_options->group);
+    const int rank = cop_group_rank(network_options->group);
+    const int64_t share = cop_group_share(matrices, size, COP_PLACE_ALIGNMENT);
+    const int64_t own = cop_group_part(matrices, share, rank + 1, size) -
+                        cop_group_part(matrices, share, rank, size);
     const cop_dtype dtype = moment_dtype(options, network_options->precision);
     char name[COP_PLAN_NAME_BYTES];
     bool has_schedule = false;
     const cop_status status = has_graphs(&has_schedule, backend, err);
     if (status == COP_OK) {
-        (void)snprintf(name, sizeof name, "%.40s: optimizer", label);
+        (void)snprintf(name, sizeof name, "%.40s: optimizer%s", label,
+                       size > 1 ? ", own shard" : "");
         cop_plan_add(plan, name,
-                     2 * (uint64_t)(ends.all - first) * cop_dtype_bytes(dtype) + norm_bytes() +
-                         (has_schedule ? sizeof(cop_adamw_schedule) : 0));
+                     2 * (uint64_t)(own + ends.all - ends.matrices) * cop_dtype_bytes(dtype) +
+                         norm_bytes() + (has_schedule ? sizeof(cop_adamw_schedule) : 0));
     }
     return status;
 }
@@ -90,9 +97,11 @@ static cop_status check_options(const cop_optimizer_options *options, cop_error 
 static cop_status allocate(cop_optimizer *optimizer, cop_error *err)
 {
     cop_status status = COP_OK;
-    cop_backend *backend = optimizer->network->backend;
-    const uint64_t bytes =
-        (uint64_t)(optimizer->end - optimizer->first) * cop_dtype_bytes(optimizer->moment);
+    const cop_network *network = optimizer->network;
+    cop_backend *backend = network->backend;
+    const uint64_t bytes = (uint64_t)(network->shard_end - network->shard_first +
+                                      network->elements - network->matrix_elements) *
+                           cop_dtype_bytes(optimizer->moment);
     bool has_schedule = false;
     void *memory = NULL;
     COP_TRY(status, has_graphs(&has_schedule, backend, err));
@@ -133,8 +142,6 @@ cop_status cop_optimizer_create(cop_optimizer **out, cop_network *network,
     optimizer->network = network;
     optimizer->options = *options;
     optimizer->moment = moment_dtype(options, network->options.precision);
-    optimizer->first = network->frozen_elements;
-    optimizer->end = network->elements;
     COP_TRY(status, allocate(optimizer, err));
     *out = optimizer;
     optimizer = NULL;
@@ -157,21 +164,31 @@ void cop_optimizer_destroy(cop_optimizer *optimizer)
     cop_free(optimizer);
 }
 
-static cop_matrix moments_at(const cop_optimizer *optimizer, void *base, cop_place place)
+cop_share cop_optimizer_share(const cop_optimizer *optimizer, void *moments, cop_place place)
 {
-    const int64_t bytes = (int64_t)cop_dtype_bytes(optimizer->moment);
-    return cop_matrix_dense((char *)base + (place.offset - optimizer->first) * bytes,
-                            optimizer->moment, place.rows, place.cols);
+    const cop_network *network = optimizer->network;
+    const int64_t matrices = network->shard_end - network->shard_first;
+    const int64_t width = (int64_t)cop_dtype_bytes(optimizer->moment);
+    if (place.offset < network->matrix_elements) {
+        return (cop_share){.data = moments,
+                           .dtype = optimizer->moment,
+                           .first = network->shard_first,
+                           .end = network->shard_end,
+                           .is_split = cop_group_size(network->options.group) > 1};
+    }
+    return (cop_share){.data = (char *)moments + matrices * width,
+                       .dtype = optimizer->moment,
+                       .first = network->matrix_elements,
+                       .end = network->elements};
 }
 
-cop_matrix cop_optimizer_m(const cop_optimizer *optimizer, cop_place place)
+// The moments of a place that is held here.
+static cop_matrix moments_at(const cop_optimizer *optimizer, void *moments, cop_place place)
 {
-    return moments_at(optimizer, optimizer->m, place);
-}
-
-cop_matrix cop_optimizer_v(const cop_optimizer *optimizer, cop_place place)
-{
-    return moments_at(optimizer, optimizer->v, place);
+    const cop_share share = cop_optimizer_share(optimizer, moments, place);
+    char *data =
+        (char *)share.data + (place.offset - share.first) * (int64_t)cop_dtype_bytes(share.dtype);
+    return cop_matrix_dense(data, share.dtype, place.rows, place.cols);
 }
 
 // Elements [offset, end), all of matrices or all of vectors.
@@ -189,8 +206,8 @@ static cop_status update_part(const cop_optimizer *optimizer, int64_t offset, in
         .parameter = cop_network_master(network, place),
         .working = has_copy ? cop_network_weight(network, place) : (cop_matrix){0},
         .gradient = cop_network_gradient(network, place),
-        .m = cop_optimizer_m(optimizer, place),
-        .v = cop_optimizer_v(optimizer, place),
+        .m = moments_at(optimizer, optimizer->m, place),
+        .v = moments_at(optimizer, optimizer->v, place),
         .learning_rate = (float)optimizer->learning_rate,
         .beta1 = (float)options->beta1,
         .beta2 = (float)options->beta2,
@@ -204,20 +221,6 @@ static cop_status update_part(const cop_optimizer *optimizer, int64_t offset, in
         .seed = options->seed,
         .first_index = offset};
     return cop_run_adamw(network, args, err);
-}
-
-cop_status cop_optimizer_update(const cop_optimizer *optimizer, int64_t offset, int64_t count,
-                                cop_error *err)
-{
-    cop_status status = COP_OK;
-    const int64_t matrices = optimizer->network->matrix_elements;
-    const int64_t end = offset + count;
-    const int64_t middle = matrices < offset ? offset : matrices > end ? end : matrices;
-    COP_TRY(status, update_part(optimizer, offset, middle, optimizer->options.weight_decay, err));
-    COP_TRY(status, update_part(optimizer, middle, end, 0.0, err));
-
-done:
-    return status;
 }
 
 cop_status cop_optimizer_begin(cop_optimizer *optimizer, double learning_rate, cop_error *err)
@@ -247,11 +250,14 @@ cop_status cop_optimizer_apply(cop_optimizer *optimizer, cop_error *err)
     cop_status status = COP_OK;
     cop_network *network = optimizer->network;
 
+    COP_TRY(status, cop_network_reduce_gradients(network, err));
     COP_TRY(status,
             cop_backend_zero(network->backend, NULL, optimizer->norm_squared, norm_bytes(), err));
     COP_TRY(status, cop_network_sum_squares(network, optimizer->norm_squared, err));
-    COP_TRY(status, cop_optimizer_update(optimizer, optimizer->first,
-                                         optimizer->end - optimizer->first, err));
+    COP_TRY(status, update_part(optimizer, network->shard_first, network->shard_end,
+                                optimizer->options.weight_decay, err));
+    COP_TRY(status, update_part(optimizer, network->matrix_elements, network->elements, 0.0, err));
+    COP_TRY(status, cop_network_gather_weights(network, err));
 
 done:
     return status;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/processes.h"
 #include "base/text.h"
 #include "model/optimizer_internal.h"
 #include "model/safetensors.h"
@@ -51,21 +52,14 @@ static bool is_frozen(const cop_network *network, int64_t tensor)
     return network->places[tensor].offset < network->frozen_elements;
 }
 
-// Where a parameter is kept at its best: its master, or the working copy.
-static cop_matrix best_parameter(const cop_network *network, cop_place place)
-{
-    const cop_matrix master = cop_network_master(network, place);
-    return master.rows > 0 ? master : cop_network_weight(network, place);
-}
-
-static cop_matrix entry_matrix(const cop_optimizer *optimizer, const listing *list, int64_t index)
+static cop_share entry_share(const cop_optimizer *optimizer, const listing *list, int64_t index)
 {
     const cop_place place = optimizer->network->places[list->tensor[index]];
     switch (list->kind[index]) {
-    case PART_M: return cop_optimizer_m(optimizer, place);
-    case PART_V: return cop_optimizer_v(optimizer, place);
+    case PART_M: return cop_optimizer_share(optimizer, optimizer->m, place);
+    case PART_V: return cop_optimizer_share(optimizer, optimizer->v, place);
     case PART_PARAMETER:
-    default: return best_parameter(optimizer->network, place);
+    default: return cop_network_best(optimizer->network, place);
     }
 }
 
@@ -75,7 +69,7 @@ static void add_entry(listing *list, const cop_optimizer *optimizer, int64_t ten
     const cop_tensor_spec spec = cop_arch_tensor(&optimizer->network->arch, tensor);
     list->tensor[i] = tensor;
     list->kind[i] = kind;
-    const cop_dtype dtype = entry_matrix(optimizer, list, i).dtype;
+    const cop_dtype dtype = entry_share(optimizer, list, i).dtype;
     (void)snprintf(list->name[i], sizeof list->name[i], "%s%s", PART_PREFIX[kind], spec.name);
     list->entry[i] = (cop_safetensors_entry){.name = list->name[i],
                                              .dtype = dtype,
@@ -107,19 +101,65 @@ static cop_status list_entries(listing *list, const cop_optimizer *optimizer, co
     return COP_OK;
 }
 
-static cop_status write_entry(cop_backend *backend, cop_safetensors_writer *writer,
-                              const char *memory, uint64_t bytes, void *chunk, cop_error *err)
+// `writer` NULL: another member of the group writes, this one brings its share.
+static cop_status write_entry(cop_optimizer *optimizer, cop_safetensors_writer *writer,
+                              const listing *list, int64_t index, void *chunk, cop_error *err)
 {
     cop_status status = COP_OK;
-    for (uint64_t done = 0; done < bytes; done += CHUNK_BYTES) {
-        const uint64_t now = bytes - done < CHUNK_BYTES ? bytes - done : CHUNK_BYTES;
-        COP_TRY(status, cop_backend_to_host(backend, NULL, chunk, memory + done, now, err));
-        COP_TRY(status, cop_backend_synchronize(backend, NULL, err));
-        COP_TRY(status, cop_safetensors_writer_put(writer, chunk, now, err));
+    cop_status put = COP_OK;
+    const cop_share share = entry_share(optimizer, list, index);
+    const int64_t offset = optimizer->network->places[list->tensor[index]].offset;
+    const int64_t width = (int64_t)cop_dtype_bytes(share.dtype);
+    const int64_t count = (int64_t)list->entry[index].bytes / width;
+    const int64_t most = CHUNK_BYTES / width;
+
+    if (writer == NULL && !share.is_split) {
+        return COP_OK;
     }
+    for (int64_t done = 0; done < count; done += most) {
+        const int64_t now = count - done < most ? count - done : most;
+        COP_TRY(status, cop_share_read(optimizer->network, &share, offset + done, now, chunk, err));
+        if (writer != NULL && put == COP_OK) { // the others are served after a failure, too
+            put = cop_safetensors_writer_put(writer, chunk, (uint64_t)(now * width), err);
+        }
+    }
+    status = put;
 
 done:
     return status;
+}
+
+// Every member goes through all entries, whatever happens to the file.
+static cop_status write_entries(cop_optimizer *optimizer, cop_safetensors_writer *writer,
+                                const listing *list, void *chunk, cop_error *err)
+{
+    cop_status first = COP_OK;
+    for (int64_t i = 0; i < list->count; i++) {
+        const cop_status status =
+            write_entry(optimizer, first == COP_OK ? writer : NULL, list, i, chunk, err);
+        first = first == COP_OK ? status : first;
+    }
+    return first;
+}
+
+// The writer of the first member; the others have none.
+static cop_status open_writer(cop_safetensors_writer **out, const cop_optimizer *optimizer,
+                              const char *path, const listing *list, cop_error *err)
+{
+    char steps[COP_TEXT_NUMBER_BYTES];
+    char form[FORM_BYTES];
+    (void)snprintf(steps, sizeof steps, "%lld", (long long)optimizer->steps);
+    const char *const metadata[] = {
+        "format", FORMAT_NAME, "step", steps, "form", form_text(form, optimizer), NULL};
+    return cop_group_rank(optimizer->network->options.group) > 0
+               ? COP_OK
+               : cop_safetensors_writer_create(out, path, list->entry, list->count, metadata, err);
+}
+
+static cop_status agree(const cop_optimizer *optimizer, cop_status status, cop_error *err)
+{
+    return cop_group_size(optimizer->network->options.group) > 1 ? cop_processes_agree(status, err)
+                                                                 : status;
 }
 
 cop_status cop_optimizer_save(cop_optimizer *optimizer, const char *path, cop_error *err)
@@ -127,26 +167,23 @@ cop_status cop_optimizer_save(cop_optimizer *optimizer, const char *path, cop_er
     cop_status status = COP_OK;
     cop_safetensors_writer *writer = NULL;
     listing list = {0};
-    char steps[COP_TEXT_NUMBER_BYTES];
-    char form[FORM_BYTES];
     void *chunk = cop_alloc(CHUNK_BYTES, 1);
 
-    (void)snprintf(steps, sizeof steps, "%lld", (long long)optimizer->steps);
-    const char *const metadata[] = {
-        "format", FORMAT_NAME, "step", steps, "form", form_text(form, optimizer), NULL};
     if (chunk == NULL) {
         status = COP_FAIL(err, COP_ERR_NOMEM, "%s: no memory to write it", path);
-        goto done;
     }
-    COP_TRY(status, list_entries(&list, optimizer, err));
-    COP_TRY(status,
-            cop_safetensors_writer_create(&writer, path, list.entry, list.count, metadata, err));
-    for (int64_t i = 0; i < list.count; i++) {
-        COP_TRY(status, write_entry(optimizer->network->backend, writer,
-                                    entry_matrix(optimizer, &list, i).data, list.entry[i].bytes,
-                                    chunk, err));
+    if (status == COP_OK) {
+        status = list_entries(&list, optimizer, err);
     }
-    COP_TRY(status, cop_safetensors_writer_commit(writer, err));
+    if (status == COP_OK) {
+        status = open_writer(&writer, optimizer, path, &list, err);
+    }
+    COP_TRY(status, agree(optimizer, status, err));
+    status = write_entries(optimizer, writer, &list, chunk, err);
+    if (status == COP_OK && writer != NULL) {
+        status = cop_safetensors_writer_commit(writer, err);
+    }
+    COP_TRY(status, agree(optimizer, status, err));
 
 done:
     cop_safetensors_writer_destroy(writer);
@@ -252,41 +289,32 @@ static cop_status match_entries(listing *list, const cop_safetensors *file, cons
     return COP_OK;
 }
 
-// Brings one entry of the file where it belongs; masters are published later.
+// Brings one entry of the file where it belongs. A parameter goes the way of all parameters, which makes
+// the working copy of its master, or the master of a working copy that was frozen.
 static cop_status read_entry(cop_optimizer *optimizer, const listing *list, int64_t index,
                              cop_error *err)
 {
-    cop_status status = COP_OK;
     cop_network *network = optimizer->network;
     const cop_safetensors_entry *entry = &list->entry[index];
-    const cop_matrix to = entry_matrix(optimizer, list, index);
-    if (entry->dtype != to.dtype) { // thawed: a master is made of the working copy
+    const cop_share share = entry_share(optimizer, list, index);
+    const cop_place place = network->places[list->tensor[index]];
+    if (list->kind[index] == PART_PARAMETER) {
         const cop_tensor_sink sink = cop_network_sink(network);
         return sink.put(sink.context, list->tensor[index], entry->dtype, entry->data, err);
     }
-    COP_TRY(status,
-            cop_backend_to_device(network->backend, NULL, to.data, entry->data, entry->bytes, err));
-    COP_TRY(status, cop_backend_synchronize(network->backend, NULL, err));
-
-done:
-    return status;
+    return cop_share_write(network, &share, place.offset, place.rows * place.cols, entry->data,
+                           err);
 }
 
-// Moments of embedding and LM head begin at zero.
+// Moments of embedding and LM head begin at zero; they are the first of the matrices.
 static cop_status zero_vocabulary(cop_optimizer *optimizer, cop_error *err)
 {
     cop_status status = COP_OK;
     cop_network *network = optimizer->network;
-    const int64_t tensors = cop_arch_tensor_count(&network->arch);
-    for (int64_t i = 0; i < tensors; i++) {
-        const cop_matrix m = cop_optimizer_m(optimizer, network->places[i]);
-        const cop_matrix v = cop_optimizer_v(optimizer, network->places[i]);
-        const uint64_t bytes = (uint64_t)(m.rows * m.cols) * cop_dtype_bytes(m.dtype);
-        if (is_vocabulary(network, i)) {
-            COP_TRY(status, cop_backend_zero(network->backend, NULL, m.data, bytes, err));
-            COP_TRY(status, cop_backend_zero(network->backend, NULL, v.data, bytes, err));
-        }
-    }
+    const uint64_t bytes =
+        (uint64_t)(network->shard_end - network->shard_first) * cop_dtype_bytes(optimizer->moment);
+    COP_TRY(status, cop_backend_zero(network->backend, NULL, optimizer->m, bytes, err));
+    COP_TRY(status, cop_backend_zero(network->backend, NULL, optimizer->v, bytes, err));
 
 done:
     return status;
@@ -316,8 +344,6 @@ cop_status cop_optimizer_load(cop_optimizer *optimizer, const char *path, cop_er
         COP_TRY(status, read_entry(optimizer, &list, i, err));
         cop_safetensors_forget(file, cop_safetensors_find(file, list.entry[i].name));
     }
-    COP_TRY(status, cop_network_publish(network, network->master_first,
-                                        network->elements - network->master_first, err));
     optimizer->steps = steps;
 
 done:

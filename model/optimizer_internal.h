@@ -12,20 +12,13 @@ struct cop_optimizer {
     cop_dtype moment;
     int64_t steps;
     double learning_rate; // of the step that has begun
-    int64_t first;        // moments are kept of elements [first, end) of the parameter vector
-    int64_t end;
-    void *m;
+    void *m;              // of the matrices of the network's shard, then of all vectors
     void *v;
     double *norm_squared;         // device
     cop_adamw_schedule *schedule; // device; NULL: the arguments say it
 };
 
-// Elements [offset, offset + count) of the moments, which must hold them.
-cop_matrix cop_optimizer_m(const cop_optimizer *optimizer, cop_place place);
-cop_matrix cop_optimizer_v(const cop_optimizer *optimizer, cop_place place);
-
-// Updates the trained parameters [offset, offset + count), whose moments must be held here.
-COP_MUST_CHECK cop_status cop_optimizer_update(const cop_optimizer *optimizer, int64_t offset,
-                                               int64_t count, cop_error *err);
+// Moments of the trained parameters of a place, of which this process may hold a part.
+cop_share cop_optimizer_share(const cop_optimizer *optimizer, void *moments, cop_place place);
 
 #endif

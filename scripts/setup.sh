@@ -9,8 +9,9 @@ required=(
     libopenblas-openmp-dev libgsl-dev libhdf5-dev libjansson-dev libyaml-dev libxxhash-dev
     libsqlite3-dev libcmocka-dev
 )
-# Used when present, and worth having: faster matrix products, and interactive charts.
-optional=(libdnnl-dev libjs-chart.js)
+# Used when present, and worth having: faster matrix products, interactive charts, several processes
+# (one GPU each).
+optional=(libdnnl-dev libjs-chart.js libopenmpi-dev openmpi-bin)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

@@ -7,7 +7,8 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "search/run_internal.h"
+#include "base/processes.h"
+#include "search/workers.h"
 
 static cop_status reread(cop_run *run, cop_error *err)
 {
@@ -96,7 +97,7 @@ done:
 }
 
 // The teacher's states for the training text of this rung: from files, or computed in every step.
-static cop_status prepare_teacher(cop_run *run, int stage, cop_error *err)
+cop_status cop_run_prepare_teacher(cop_run *run, int stage, cop_error *err)
 {
     const cop_arch *arch = cop_checkpoint_arch(run->teacher);
     const int64_t sequences = cop_footprint_train_sequences(run->study, stage);
@@ -134,36 +135,60 @@ done:
     return status;
 }
 
-static cop_status run_candidates(cop_run *run, int stage, int64_t entrants, cop_error *err)
+int64_t cop_run_next(cop_run *run)
 {
-    cop_status status = COP_OK;
-    int64_t number = 0;
-
-    for (int64_t i = 0; i < run->snapshot.count; i++) {
+    const int stage = run->queue.stage;
+    for (int64_t i = run->queue.next; i < run->snapshot.count; i++) {
         if (!cop_run_enters(run, i, stage)) {
             continue;
         }
-        number++;
+        run->queue.number++;
         if (run->snapshot.candidate[i].stage[stage].is_done ||
             run->snapshot.candidate[i].state == COP_STATE_FAILED) {
             continue;
         }
-        if (stage == 0) {
-            (void)snprintf(run->what, sizeof run->what,
-                           "pruned loss, candidate %" PRId64 "/%" PRId64 ":", number, entrants);
-        } else {
-            (void)snprintf(run->what, sizeof run->what,
-                           "rung %d/%d, candidate %" PRId64 "/%" PRId64 ":", stage,
-                           run->study->rungs, number, entrants);
+        run->queue.next = i + 1;
+        return i;
+    }
+    run->queue.next = run->snapshot.count;
+    return -1;
+}
+
+static void set_title(cop_run *run)
+{
+    if (run->queue.stage == 0) {
+        (void)snprintf(run->what, sizeof run->what,
+                       "pruned loss, candidate %" PRId64 "/%" PRId64 ":", run->queue.number,
+                       run->queue.entrants);
+    } else {
+        (void)snprintf(run->what, sizeof run->what,
+                       "rung %d/%d, candidate %" PRId64 "/%" PRId64 ":", run->queue.stage,
+                       run->study->rungs, run->queue.number, run->queue.entrants);
+    }
+}
+
+static cop_status run_candidates(cop_run *run, int stage, int64_t entrants, cop_error *err)
+{
+    cop_status status = COP_OK;
+
+    run->queue.stage = stage;
+    run->queue.entrants = entrants;
+    run->queue.number = 0;
+    run->queue.next = 0;
+    while (!run->is_stopped) {
+        if (run->workers != NULL) {
+            COP_TRY(status, cop_workers_serve(run, err));
         }
-        COP_TRY(status, cop_run_candidate(run, i, stage, err));
-        if (run->is_stopped) {
-            goto done;
+        const int64_t index = cop_run_next(run);
+        if (index < 0) {
+            break;
         }
+        set_title(run);
+        COP_TRY(status, cop_run_candidate(run, index, stage, err));
     }
 
 done:
-    return status;
+    return run->workers != NULL ? cop_workers_settle(run, status, err) : status;
 }
 
 static cop_status run_stage(cop_run *run, int stage, bool *is_last, cop_error *err)
@@ -190,7 +215,7 @@ static cop_status run_stage(cop_run *run, int stage, bool *is_last, cop_error *e
                           (entrants - todo) * stage_tokens(run, stage));
         run->tokens_done = run->progress.resumed;
         if (todo > 0) {
-            COP_TRY(status, prepare_teacher(run, stage, err));
+            COP_TRY(status, cop_run_prepare_teacher(run, stage, err));
         }
         COP_TRY(status, run_candidates(run, stage, entrants, err));
         if (run->is_stopped) {
@@ -218,7 +243,13 @@ static cop_status run_all(cop_run *run, cop_error *err)
     bool is_last = false;
     cop_status status = COP_OK;
 
-    COP_TRY(status, cop_run_open(run, err));
+    status = cop_run_open(run, err);
+    if (cop_processes_self().size > 1) {
+        status = cop_workers_start(run, status, err);
+    }
+    if (status != COP_OK) {
+        goto done;
+    }
     for (int stage = 0; !is_last && !run->is_stopped; stage++) {
         COP_TRY(status, run_stage(run, stage, &is_last, err));
     }
@@ -253,8 +284,11 @@ cop_status cop_search_run(const cop_study_file *study, const cop_search_options 
     }
     run->study = study;
     run->options = options;
+    run->is_worker = cop_processes_self().rank > 0;
     // The message is wanted for the log even when the caller does not want it.
-    const cop_status status = run_all(run, err != NULL ? err : &own);
+    const cop_status status = run->is_worker ? cop_worker_run(run, err != NULL ? err : &own)
+                                             : run_all(run, err != NULL ? err : &own);
+    cop_workers_quit(run);
     if (status != COP_OK) {
         cop_run_note(run, COP_LOG_DEBUG, "failed: %s", err != NULL ? err->message : own.message);
     } else if (run->is_stopped && options->was_stopped != NULL) {

@@ -9,6 +9,8 @@
 #include "search/footprint.h"
 #include "search/search.h"
 
+struct cop_workers;
+
 typedef struct cop_run {
     const cop_study_file *study;
     const cop_search_options *options;
@@ -39,18 +41,73 @@ typedef struct cop_run {
 
     cop_progress progress; // tokens of the whole study
     int64_t tokens_done;
+    int64_t tokens_here; // of them by this process
     char what[96];
     bool is_stopped;
+    bool wants_stop; // another process, or a failure, asks for a stop
+
+    struct {
+        int stage;
+        int64_t entrants;
+        int64_t number; // of them handed out, or passed over
+        int64_t next;   // in the snapshot
+    } queue;            // who is to be evaluated at the stage
+
+    struct cop_workers
+        *workers; // search/workers.h; NULL: this process is alone, or a worker itself
+    bool is_worker;
+    int prepared_stage; // of a worker: whose teacher states are open
+    bool has_quit;      // rank 0 gave up while a candidate was at work
 } cop_run;
+
+// What a process is asked to do: one candidate at one stage.
+typedef struct cop_assignment {
+    char id[COP_CANDIDATE_ID_BYTES];
+    int stage;
+    int attempts;      // with this one
+    double latency_ms; // measured before; NaN: not yet
+} cop_assignment;
+
+// What came of it. Owned: cop_outcome_release().
+typedef struct cop_outcome {
+    cop_status status;
+    cop_error error;
+    bool is_stopped;   // before the end: nothing to record
+    double latency_ms; // NaN: no latency budget
+    double seconds;
+    cop_evaluation evaluation; // none when stopped, failed or outside of the latency budget
+} cop_outcome;
 
 // --- run_open.c: everything up to the first stage ------------------------------------------------
 
 // Directory, database and identity; data, teacher, importance, states of held-out text.
 COP_MUST_CHECK cop_status cop_run_open(cop_run *run, cop_error *err);
+// The same for a worker: reads only, once rank 0 has opened the study.
+COP_MUST_CHECK cop_status cop_run_open_worker(cop_run *run, cop_precision precision,
+                                              int64_t micro_batch, cop_error *err);
 void cop_run_close(cop_run *run);
+
+// --- run_record.c: from whatever process ---------------------------------------------------------
 
 // A line to the log sink and, with the date, to <directory>/log.
 void cop_run_note(cop_run *run, cop_log_level level, const char *format, ...) COP_PRINTF(3, 4);
+
+// `tokens` more went through a student: the share of the whole study's progress.
+void cop_run_count(cop_run *run, int64_t tokens, const char *note);
+// cop_store_progress() for the candidate at work.
+COP_MUST_CHECK cop_status cop_run_progress(cop_run *run, const char *id, int stage, int64_t tokens,
+                                           double loss, cop_error *err);
+// Its state was saved after `tokens`.
+COP_MUST_CHECK cop_status cop_run_saved(cop_run *run, int64_t tokens, cop_error *err);
+// Asked between two steps; serves the workers, too.
+bool cop_run_should_stop(cop_run *run);
+
+// --- run.c ---------------------------------------------------------------------------------------
+
+// The next candidate of the stage's queue, or -1.
+int64_t cop_run_next(cop_run *run);
+// The teacher's states for the training text of a rung: from files, or computed in every step.
+COP_MUST_CHECK cop_status cop_run_prepare_teacher(cop_run *run, int stage, cop_error *err);
 
 // --- run_identity.c: is the directory this study's? ----------------------------------------------
 
@@ -71,17 +128,31 @@ COP_MUST_CHECK cop_status cop_run_is(cop_run *run, const char *key, const char *
 
 // --- run_probe.c: one candidate at one stage ------------------------------------------------------
 
-// Evaluates a candidate and records it, or marks it failed. Sets run->is_stopped when asked to stop;
+// Evaluates a candidate here and records it, or marks it failed. Sets run->is_stopped when asked to stop;
 // the stage is then recorded only if it was finished.
 COP_MUST_CHECK cop_status cop_run_candidate(cop_run *run, int64_t index, int stage, cop_error *err);
+
+// Its parts, for one that the process `rank` evaluates. begin() counts an attempt; *is_given_up: there were
+// too many. end() records the outcome; *again: it failed, and `assignment` is to be tried once more.
+COP_MUST_CHECK cop_status cop_run_begin(cop_run *run, int rank, int64_t index, int stage,
+                                        cop_assignment *out, bool *is_given_up, cop_error *err);
+COP_MUST_CHECK cop_status cop_run_end(cop_run *run, int rank, cop_assignment *assignment,
+                                      const cop_outcome *outcome, int *failures, bool *again,
+                                      cop_error *err);
 
 // "<directory>/checkpoints/<id>", owned; NULL when memory is exhausted.
 char *cop_run_checkpoint_path(const cop_run *run, const char *id);
 
-// The candidate got further: attempts that the process did not survive count from here.
-COP_MUST_CHECK cop_status cop_run_reset_stalled(cop_run *run, cop_error *err);
+// What the process `rank` evaluates got further: attempts that it did not survive count from here.
+COP_MUST_CHECK cop_status cop_run_reset_stalled(cop_run *run, int rank, cop_error *err);
 
-bool cop_run_should_stop(const cop_run *run);
+// --- run_attempt.c --------------------------------------------------------------------------------
+
+void cop_run_attempt(cop_run *run, const cop_candidate *candidate, const cop_assignment *assignment,
+                     cop_outcome *out);
+void cop_outcome_release(cop_outcome *outcome);
+// Is a latency within the budget? NaN is.
+bool cop_run_is_timely(const cop_run *run, double latency_ms);
 
 // --- run_train.c ----------------------------------------------------------------------------------
 

@@ -2,37 +2,16 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/file.h"
+#include "base/processes.h"
 #include "base/system.h"
 #include "search/run_internal.h"
 
 enum { HELD_OUT_DEFAULT = 256 };
-
-void cop_run_note(cop_run *run, cop_log_level level, const char *format, ...)
-{
-    char line[COP_ERROR_MESSAGE_BYTES];
-    char date[COP_CLOCK_DATE_BYTES];
-    va_list args;
-
-    va_start(args, format);
-    const int wanted = vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    if (wanted < 0) {
-        return;
-    }
-    cop_log(level, "%s", line);
-    if (run->log != NULL) {
-        // A full disk must not stop a study for the sake of its log.
-        (void)fprintf(run->log, "%s %s\n", cop_clock_date(date), line);
-        (void)fflush(run->log);
-    }
-}
 
 static cop_status nomem(const cop_run *run, cop_error *err)
 {
@@ -304,6 +283,13 @@ done:
     return status;
 }
 
+static char *importance_path(const cop_run *run)
+{
+    return run->study->importance[0] != '\0'
+               ? cop_alloc_string(run->study->importance)
+               : cop_file_join(run->options->directory, "importance.h5");
+}
+
 // A file that the study names is taken as it is, whatever settings made it; it must be this teacher's.
 static cop_status open_importance(cop_run *run, cop_hash *key, cop_error *err)
 {
@@ -316,8 +302,7 @@ static cop_status open_importance(cop_run *run, cop_hash *key, cop_error *err)
     if (run->study->select.order == COP_ORDER_RANDOM) {
         return COP_OK;
     }
-    path = is_named ? cop_alloc_string(run->study->importance)
-                    : cop_file_join(run->options->directory, "importance.h5");
+    path = importance_path(run);
     if (path == NULL) {
         return nomem(run, err);
     }
@@ -420,7 +405,7 @@ cop_status cop_run_open(cop_run *run, cop_error *err)
 
     COP_TRY(status, open_space(run, err));
     COP_TRY(status, open_data(run, err));
-    COP_TRY(status, cop_backend_create(&run->backend, run->options->backend, err));
+    COP_TRY(status, cop_backend_create_own(&run->backend, run->options->backend, err));
     COP_TRY(status, open_directory(run, err));
     COP_TRY(status, cop_run_identify(run, err));
     COP_TRY(status, plan_sizes(run, err));
@@ -431,6 +416,33 @@ cop_status cop_run_open(cop_run *run, cop_error *err)
     COP_TRY(status, record_space(run, err));
 
 done:
+    return status;
+}
+
+cop_status cop_run_open_worker(cop_run *run, cop_precision precision, int64_t micro_batch,
+                               cop_error *err)
+{
+    cop_hash importance = {0};
+    cop_status status = COP_OK;
+    char *path = importance_path(run);
+
+    if (path == NULL) {
+        return nomem(run, err);
+    }
+    COP_TRY(status, open_space(run, err));
+    COP_TRY(status, open_data(run, err));
+    COP_TRY(status, cop_backend_create_own(&run->backend, run->options->backend, err));
+    run->footprint.precision = precision;
+    run->footprint.micro_batch = micro_batch;
+    if (run->study->select.order != COP_ORDER_RANDOM) {
+        COP_TRY(status,
+                cop_importance_read(&run->importance, path, run->teacher, &importance, err));
+    }
+    COP_TRY(status, hash_inputs(run, importance, err));
+    COP_TRY(status, open_teacher(run, err));
+
+done:
+    cop_free(path);
     return status;
 }
 

@@ -67,7 +67,7 @@ static cop_status save(probe *p, cop_trainer *trainer, int64_t *saved_step, cop_
     if (old != NULL) {
         COP_TRY(status, cop_file_remove_tree(old, err));
     }
-    COP_TRY(status, cop_run_reset_stalled(p->run, err));
+    COP_TRY(status, cop_run_saved(p->run, p->step * p->run->study->batch_tokens, err));
     *saved_step = p->step;
     p->saved_seconds = cop_clock_seconds();
 
@@ -144,8 +144,8 @@ static cop_status load(probe *p, cop_trainer *trainer, bool *is_loaded, cop_erro
 static cop_status report(probe *p, double loss, cop_error *err)
 {
     p->reported_seconds = cop_clock_seconds();
-    return cop_store_progress(p->run->store, p->id, p->rung, p->step * p->run->study->batch_tokens,
-                              loss, err);
+    return cop_run_progress(p->run, p->id, p->rung, p->step * p->run->study->batch_tokens, loss,
+                            err);
 }
 
 // After every step. Points of the curve lie at steps that depend on the study alone.
@@ -159,10 +159,9 @@ static cop_status after_step(void *context, const cop_trainer_step *step, cop_er
     p->step = step->step;
     p->sum += step->loss;
     p->count++;
-    run->tokens_done += run->study->batch_tokens;
     (void)snprintf(note, sizeof note, "step %" PRId64 "/%" PRId64 ", loss %.4f", p->step,
                    p->last_step, step->loss);
-    cop_progress_update(&run->progress, run->tokens_done, note);
+    cop_run_count(run, run->study->batch_tokens, note);
 
     const double now = cop_clock_seconds();
     const bool is_point = (p->step - p->first_step) % p->interval == 0 || p->step == p->last_step;
@@ -253,7 +252,7 @@ cop_status cop_run_train(cop_run *run, const cop_candidate *candidate, int rung,
     COP_TRY(status, load(&p, trainer, &is_loaded, err));
     if (is_loaded) {
         saved_step = p.step;
-        run->tokens_done += (p.step > first ? p.step - first : 0) * study->batch_tokens;
+        cop_run_count(run, (p.step > first ? p.step - first : 0) * study->batch_tokens, NULL);
     } else {
         cop_trainer_destroy(trainer);
         trainer = NULL;

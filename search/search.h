@@ -17,7 +17,7 @@
 //   batch_tokens, held_out_sequences, space_size, feasible, excluded ("params <= 8.5e9: 106; …"),
 //   resumes (how often the study was continued), stopped_early (why, when the ranking was stable),
 //   setting.<key of study.yaml> (canonical value: what tells two studies apart),
-//   latency_ms.<id>, stage.<n> = "done", running (bookkeeping of attempts)
+//   latency_ms.<id>, stage.<n> = "done", running and running.<rank> (bookkeeping of attempts)
 
 #ifndef COP_SEARCH_SEARCH_H
 #define COP_SEARCH_SEARCH_H
@@ -25,6 +25,8 @@
 #include "distill/memory_form.h"
 #include "search/ranking.h"
 #include "search/space.h"
+
+// Started several times by mpirun or srun, the processes share the candidates: search/workers.h.
 
 typedef struct cop_search_options {
     const char *directory; // of the study; made when absent

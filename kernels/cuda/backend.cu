@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "kernels/cuda/graph.h"
+#include "kernels/cuda/group.h"
 #include "kernels/cuda/ops.h"
 
 static cop_cuda *context_of(cop_backend *backend)
@@ -282,6 +283,7 @@ static const cop_backend_type device_type = {
     cop_cuda_graph_run,
     cop_cuda_graph_destroy,
     destroy,
+    &cop_cuda_group_functions,
 };
 
 cop_status cop_cuda_backend_create(cop_backend **out, int device, cop_error *err)

@@ -7,6 +7,7 @@
 #ifndef COP_KERNELS_CUDA_PLUGIN_H
 #define COP_KERNELS_CUDA_PLUGIN_H
 
+#include "kernels/group.h"
 #include "kernels/ops.h"
 
 #ifdef __cplusplus
@@ -65,6 +66,9 @@ static inline uint64_t cop_cuda_plugin_layout(void)
         sizeof(cop_head_loss_args),
         sizeof(cop_adamw_args),
         sizeof(cop_sample_targets_args),
+        sizeof(cop_group),
+        sizeof(cop_group_type),
+        sizeof(cop_group_functions),
         sizeof(cop_cuda_versions),
         sizeof(cop_cuda_device),
         sizeof(cop_cuda_plugin),

@@ -1,0 +1,18 @@
+# NCCL: only its header is needed to build; the library is loaded when several GPUs train one model.
+set(COP_HAVE_NCCL OFF)
+set(COP_NCCL_SOURCE "${PROJECT_SOURCE_DIR}/kernels/cuda/group_nccl_absent.c")
+add_library(cop_nccl INTERFACE)
+if(COP_HAVE_CUDA)
+  find_path(COP_NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  if(COP_NCCL_INCLUDE_DIR)
+    set(COP_HAVE_NCCL ON)
+    set(COP_NCCL_SOURCE "${PROJECT_SOURCE_DIR}/kernels/cuda/group_nccl.c")
+    set(COP_NCCL_STATE "nccl.h found in ${COP_NCCL_INCLUDE_DIR}")
+    target_include_directories(cop_nccl SYSTEM INTERFACE "${COP_NCCL_INCLUDE_DIR}"
+                                                         ${CUDAToolkit_INCLUDE_DIRS})
+    target_link_libraries(cop_nccl INTERFACE ${CMAKE_DL_LIBS})
+  else()
+    set(COP_NCCL_STATE "nccl.h was not found when configured")
+  endif()
+  message(STATUS "NCCL: ${COP_NCCL_STATE}")
+endif()

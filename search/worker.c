@@ -1,0 +1,207 @@
+// A worker's side: evaluates what rank 0 hands out.
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "search/workers_internal.h"
+
+// --- To rank 0 ----------------------------------------------------------------------------------
+
+cop_status cop_worker_progress(cop_run *run, int64_t tokens, double loss, bool is_saved,
+                               cop_error *err)
+{
+    const cop_message message = {
+        .kind = COP_MESSAGE_PROGRESS,
+        .progress = {
+            .tokens = tokens, .done = run->tokens_done, .loss = loss, .is_saved = is_saved}};
+    return cop_message_send(0, &message, NULL, 0, err);
+}
+
+void cop_worker_note(cop_run *run, cop_log_level level, const char *line)
+{
+    cop_message message = {.kind = COP_MESSAGE_NOTE, .note = {.level = level}};
+    (void)run;
+    (void)snprintf(message.note.line, sizeof message.note.line, "%s", line);
+    if (cop_message_send(0, &message, NULL, 0, NULL) != COP_OK) {
+        cop_log(level, "%s", line); // then here
+    }
+}
+
+static void set_verdict(cop_verdict *out, cop_status status, const cop_error *error)
+{
+    out->status = status;
+    (void)snprintf(out->message, sizeof out->message, "%s", error->message);
+}
+
+static cop_status send_outcome(const cop_run *run, const cop_outcome *outcome, cop_error *err)
+{
+    const cop_evaluation *e = &outcome->evaluation;
+    const bool is_whole = outcome->status == COP_OK && !outcome->is_stopped && e->sequences > 0;
+    const bool has_teacher = e->kl != NULL;
+    const double *const arrays[] = {e->cross_entropy, e->agreement, e->kl,
+                                    e->teacher_cross_entropy};
+    const int64_t n = is_whole ? e->sequences : 0;
+    const int64_t count = n * (has_teacher ? 4 : 2);
+    cop_message message = {.kind = COP_MESSAGE_OUTCOME,
+                           .outcome = {.is_stopped = outcome->is_stopped,
+                                       .latency_ms = outcome->latency_ms,
+                                       .done = run->tokens_done,
+                                       .seconds = outcome->seconds,
+                                       .sequences = n,
+                                       .sequence_tokens = e->sequence_tokens,
+                                       .has_teacher = has_teacher}};
+    double *values = cop_alloc(count > 0 ? (size_t)count : 1, sizeof *values);
+
+    if (values == NULL) {
+        return COP_FAIL(err, COP_ERR_NOMEM, "search: no memory to send results");
+    }
+    for (int64_t at = 0; at < count; at += n) {
+        memcpy(values + at, arrays[at / n], (size_t)n * sizeof *values);
+    }
+    set_verdict(&message.outcome.verdict, outcome->status, &outcome->error);
+    const cop_status status = cop_message_send(0, &message, values, count, err);
+    cop_free(values);
+    return status;
+}
+
+// --- From rank 0 --------------------------------------------------------------------------------
+
+static cop_status take(int *from, cop_message *out, cop_error *err)
+{
+    double *values = NULL;
+    int64_t count = 0;
+    const cop_status status = cop_message_take(from, out, &values, &count, err);
+    cop_free(values);
+    return status;
+}
+
+bool cop_worker_is_stopping(cop_run *run)
+{
+    cop_message message;
+    int from = -1;
+    // A failure to look is one to send, too.
+    if (!run->wants_stop && take(&from, &message, NULL) == COP_OK && from == 0) {
+        run->has_quit = message.kind == COP_MESSAGE_QUIT;
+        return true;
+    }
+    return run->wants_stop;
+}
+
+// Waits; a signal meanwhile is rank 0's to know.
+static cop_status wait_message(cop_run *run, cop_message *out, cop_error *err)
+{
+    cop_status status = COP_OK;
+    int from = -1;
+
+    while (from < 0) {
+        COP_TRY(status, take(&from, out, err));
+        if (from < 0 && !run->wants_stop && run->options->stop != NULL &&
+            *run->options->stop != 0) {
+            const cop_message message = {.kind = COP_MESSAGE_WANTS_STOP};
+            run->wants_stop = true;
+            COP_TRY(status, cop_message_send(0, &message, NULL, 0, err));
+        }
+        if (from < 0) {
+            cop_message_pause();
+        }
+    }
+
+done:
+    return status;
+}
+
+// --- Work ---------------------------------------------------------------------------------------
+
+static cop_status check_same(const cop_run *run, const cop_welcome *welcome, cop_error *err)
+{
+    char here[COP_HASH_TEXT_BYTES];
+    char there[COP_HASH_TEXT_BYTES];
+    (void)cop_hash_text(here, run->inputs);
+    (void)cop_hash_text(there, welcome->inputs);
+    if (run->count != welcome->count || strcmp(here, there) != 0) {
+        return COP_FAIL(err, COP_ERR_FORMAT,
+                        "%s: teacher and importance of rank %d are not those of rank 0 (allowed: "
+                        "one file system for all processes)",
+                        run->options->directory, cop_processes_self().rank);
+    }
+    return COP_OK;
+}
+
+static const cop_candidate *find_candidate(const cop_run *run, const char *id)
+{
+    for (int64_t i = 0; i < run->count; i++) {
+        if (strcmp(run->candidates[i].id, id) == 0) {
+            return &run->candidates[i];
+        }
+    }
+    return NULL;
+}
+
+static void attempt(cop_run *run, const cop_assignment *assignment, cop_outcome *out)
+{
+    const cop_candidate *candidate = find_candidate(run, assignment->id);
+    *out = (cop_outcome){.latency_ms = (double)NAN};
+    if (candidate == NULL) {
+        out->status = COP_FAIL(&out->error, COP_ERR_FORMAT, "%s: %s is no candidate of rank %d",
+                               run->options->directory, assignment->id, cop_processes_self().rank);
+        return;
+    }
+    if (assignment->stage != run->prepared_stage) {
+        out->status = cop_run_prepare_teacher(run, assignment->stage, &out->error);
+        if (out->status != COP_OK) {
+            return;
+        }
+        run->prepared_stage = assignment->stage;
+    }
+    cop_run_attempt(run, candidate, assignment, out);
+}
+
+static cop_status serve(cop_run *run, cop_error *err)
+{
+    cop_status status = COP_OK;
+    cop_message message = {.kind = COP_MESSAGE_STOP};
+
+    while (message.kind != COP_MESSAGE_QUIT && !run->has_quit) {
+        COP_TRY(status, wait_message(run, &message, err));
+        if (message.kind == COP_MESSAGE_ASSIGN) { // a stop that comes late stops nothing
+            cop_outcome outcome;
+            run->is_stopped = false;
+            run->tokens_done = 0;
+            attempt(run, &message.assignment, &outcome);
+            status = send_outcome(run, &outcome, err);
+            cop_outcome_release(&outcome);
+            if (status != COP_OK) {
+                goto done;
+            }
+        }
+    }
+
+done:
+    return status;
+}
+
+cop_status cop_worker_run(cop_run *run, cop_error *err)
+{
+    cop_status status = COP_OK;
+    cop_status opened = COP_OK;
+    cop_message message;
+    cop_message ready = {.kind = COP_MESSAGE_READY};
+    cop_error own = {0};
+
+    COP_TRY(status, wait_message(run, &message, err));
+    if (message.welcome.status != COP_OK) {
+        goto done;
+    }
+    opened = cop_run_open_worker(run, message.welcome.precision, message.welcome.micro_batch, &own);
+    if (opened == COP_OK) {
+        opened = check_same(run, &message.welcome, &own);
+    }
+    set_verdict(&ready.ready, opened, &own);
+    COP_TRY(status, cop_message_send(0, &ready, NULL, 0, err));
+    COP_TRY(status, serve(run, err));
+
+done:
+    return status;
+}
