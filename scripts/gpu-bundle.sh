@@ -46,7 +46,8 @@ done
 if command -v python3 >/dev/null; then
     python3 -m pip download -q --no-deps -d "$work/wheel" nvidia-cudnn-frontend 2>/dev/null &&
         (cd "$work/wheel" && python3 -m zipfile -e ./*.whl unpacked &&
-            cp -r unpacked/include "$out/cudnn-frontend" 2>/dev/null) || true
+            mkdir -p "$out/cudnn-frontend" &&
+            cp -r unpacked/include "$out/cudnn-frontend/") || true
 fi
 rm -rf "$out/etc" "$out/var" "$out/usr/share/doc" "$out/usr/share/man" "$out/usr/share/locale"
 find "$out" -name '*.a' -delete # the build links shared libraries
