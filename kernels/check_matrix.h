@@ -47,4 +47,10 @@ COP_MUST_CHECK cop_status cop_check_ids(const cop_checker *check, const char *na
 COP_MUST_CHECK cop_status cop_check_pointer(const cop_checker *check, const char *name,
                                             const void *pointer);
 
+// kernels/check_loss.c: as the rest of kernels/check.c, by their own size.
+COP_MUST_CHECK cop_status cop_check_head_loss(const cop_checker *check,
+                                              const cop_head_loss_args *args);
+COP_MUST_CHECK cop_status cop_check_sample_targets(const cop_checker *check,
+                                                   const cop_sample_targets_args *args);
+
 #endif

@@ -10,7 +10,7 @@
 #   -q          quick: tests, sanitizer and the smallest benchmarks only
 #   -b DIR      build folder (default: build/gpu)
 #
-# Beyond the tree it needs: a driver and the CUDA toolkit 12.4 or newer (nvcc, cuBLASLt, compute-sanitizer), a C and
+# Beyond the tree it needs: a driver and the CUDA toolkit (nvcc, cuBLASLt, compute-sanitizer; written with 13.0), a C and
 # C++ compiler, CMake 3.22, ninja or make, and the libraries of scripts/setup.sh, or the folder or archive
 # that scripts/gpu-bundle.sh makes of them (.gpu-deps, .gpu-deps.tar.xz in the repository). Used when found: cuDNN
 # with its frontend's headers, NCCL, an MPI; python3 with torch (and transformers) for the comparisons with PyTorch.
