@@ -206,8 +206,7 @@ if [ -z "$is_quick" ]; then
     done
     item profile-8b 60 "$bench/step_bench" --device cuda --case 8b --batch 1 --sequence 4096 \
         --state lean --recompute selective --steps 2 --profile
-    item resident-15b 40 "$bench/resident_bench" --device cuda \
-        --teacher configs/models/nemotron-4-15b.json --student configs/models/minitron-8b.json
+    item resident-15b 40 "$bench/resident_bench" --device cuda --shape 15b --form working
     item importance-15b 60 "$bench/importance_bench" --device cuda \
         --config configs/models/nemotron-4-15b.json --batch 1 --sequence 4096 --samples 8 --repeats 1
     if python3 -c 'import torch' 2>/dev/null; then
