@@ -179,6 +179,7 @@ resumed() { # killed half-way and continued gives the same bytes
     sleep 4
     kill -9 $pid 2>/dev/null && wait $pid 2>/dev/null
     "$coppice" train $options -o "$work/parts" >"$work/log" 2>&1 || return 1
+    [ -s "$work/whole/model.safetensors" ] && [ -s "$work/parts/model.safetensors" ] || return 1
     cmp <(weights "$work/whole") <(weights "$work/parts") && echo "the same bits"
 }
 weights() { # what follows the header, which holds the date

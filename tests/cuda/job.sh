@@ -36,7 +36,10 @@ train() { # device, output, options
 }
 # What follows the header, which holds the date.
 weights() { tail -c +$(($(od -An -t u8 -N 8 "$1/model.safetensors") + 9)) "$1/model.safetensors"; }
-same() { cmp -s <(weights "$1") <(weights "$2") || fail "the weights of $1 and $2 differ"; }
+same() {
+    [ -s "$1/model.safetensors" ] && [ -s "$2/model.safetensors" ] || fail "$1 or $2 has no weights"
+    cmp -s <(weights "$1") <(weights "$2") || fail "the weights of $1 and $2 differ"
+}
 
 echo "training, f32 and bf16, in every form of state"
 for precision in f32 bf16; do
