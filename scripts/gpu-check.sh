@@ -172,7 +172,7 @@ resumed() { # killed half-way and continued gives the same bytes
     mkdir -p "$work"
     "$coppice" tokenize --tokenizer byte -o "$work/text.bin" "${text[@]}" >/dev/null
     options="--device cuda --arch configs/models/quickstart-teacher.json --data $work/text.bin
-        --sequence 128 --batch 4 --steps 3000 --checkpoint-seconds 1 --seed 3"
+        --sequence 128 --batch 4 --steps 3000 --save-every 200 --seed 3"
     "$coppice" train $options -o "$work/whole" >/dev/null 2>&1 || return 1
     "$coppice" train $options -o "$work/parts" >/dev/null 2>&1 &
     local pid=$!
