@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/check.h"
+
 // One row per operator, the three layouts of matmul apart.
 enum { MATMUL_FORWARD = COP_OP_COUNT, MATMUL_INPUT, MATMUL_WEIGHT, ROWS };
 
@@ -109,29 +111,15 @@ MOVING(adamw, COP_OP_ADAMW,
 MOVING(sequence_moments, COP_OP_SEQUENCE_MOMENTS, size_of(args->x))
 MOVING(row_cosine, COP_OP_ROW_COSINE, size_of(args->x) + size_of(args->y))
 
-static const char *const row_names[ROWS] = {
-    [COP_OP_NORM_FORWARD] = "norm_forward",
-    [COP_OP_NORM_BACKWARD] = "norm_backward",
-    [COP_OP_ROPE] = "rope",
-    [COP_OP_ATTENTION_FORWARD] = "attention_forward",
-    [COP_OP_ATTENTION_BACKWARD] = "attention_backward",
-    [COP_OP_ACTIVATION_FORWARD] = "activation_forward",
-    [COP_OP_ACTIVATION_BACKWARD] = "activation_backward",
-    [COP_OP_EMBEDDING_FORWARD] = "embedding_forward",
-    [COP_OP_EMBEDDING_BACKWARD] = "embedding_backward",
-    [COP_OP_BIAS_ADD] = "bias_add",
-    [COP_OP_COLUMN_SUM] = "column_sum",
-    [COP_OP_CONVERT] = "convert",
-    [COP_OP_GATHER] = "gather",
-    [COP_OP_HEAD_LOSS] = "head_loss",
-    [COP_OP_SUM_SQUARES] = "sum_squares",
-    [COP_OP_ADAMW] = "adamw",
-    [COP_OP_SEQUENCE_MOMENTS] = "sequence_moments",
-    [COP_OP_ROW_COSINE] = "row_cosine",
-    [MATMUL_FORWARD] = "matmul_forward",
-    [MATMUL_INPUT] = "matmul_input_gradient",
-    [MATMUL_WEIGHT] = "matmul_weight_gradient",
-};
+static const char *name_of(int row)
+{
+    switch (row) {
+    case MATMUL_FORWARD: return "matmul_forward";
+    case MATMUL_INPUT: return "matmul_input_gradient";
+    case MATMUL_WEIGHT: return "matmul_weight_gradient";
+    default: return cop_op_name((cop_op)row);
+    }
+}
 
 void profile_install(cop_backend *backend, profile_clock clock)
 {
@@ -185,7 +173,7 @@ void profile_print(const char *name, double seconds, double peak, double bandwid
         total += own;
         (void)printf("{\"bench\": \"profile\", \"case\": \"%s\", \"op\": \"%s\", \"share\": %.4f, "
                      "\"milliseconds\": %.4f, \"calls\": %lld",
-                     name, row_names[row], own / seconds, 1e3 * own, profile.calls[row]);
+                     name, name_of(row), own / seconds, 1e3 * own, profile.calls[row]);
         if (profile.flops[row] > 0.0) {
             (void)printf(", \"gflops\": %.1f, \"limit\": \"matmul peak\", "
                          "\"percent_of_limit\": %.1f",
