@@ -1,6 +1,7 @@
 #include "tests/guarded/guarded.h"
 
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,15 +76,31 @@ static cop_status leave(cop_status status)
 
 // --- Operators ----------------------------------------------------------------------------------
 
+// A flag alone in its word: what is behind it may look like an address.
+static bool is_flag(const char *name, size_t at)
+{
+    return (strcmp(name, "norm_backward") == 0 &&
+            at == offsetof(cop_norm_backward_args, accumulate)) ||
+           (strcmp(name, "rope") == 0 && at == offsetof(cop_rope_args, inverse));
+}
+
+static bool is_mapped(uint64_t address)
+{
+    unsigned char resident = 0;
+    return mincore((void *)(uintptr_t)(address & ~(uint64_t)4095), 1, &resident) == 0;
+}
+
 // Words of arguments that can only be addresses must be the device's: lengths are smaller and pairs
-// of floats larger.
+// of floats larger. Behind an element type or a flag there may be anything, the word is then no
+// address of this process or ends in a small number.
 static void check_pointers(const char *name, const void *args, size_t bytes)
 {
     for (size_t at = 0; at + sizeof(uint64_t) <= bytes; at += sizeof(uint64_t)) {
         uint64_t word = 0;
         memcpy(&word, (const char *)args + at, sizeof word);
         const uint64_t offset = word - (uint64_t)(uintptr_t)memory.arena;
-        if (word >> 40 != 0 && word >> 47 == 0 && offset >= ARENA_BYTES) {
+        if (word >> 40 != 0 && word >> 47 == 0 && offset >= ARENA_BYTES &&
+            (uint32_t)word > COP_OP_COUNT && !is_flag(name, at) && is_mapped(word)) {
             (void)fprintf(stderr, "%s: host memory at byte %zu of the arguments\n", name, at);
             abort();
         }
