@@ -286,12 +286,11 @@ done:
     return status;
 }
 
-cop_status cop_state_losses_value(cop_state_losses *losses, double *out, cop_error *err)
+cop_status cop_state_losses_fetch(cop_state_losses *losses, cop_error *err)
 {
     const int64_t count = losses->options.pairs * losses->options.tokens;
     cop_status status = COP_OK;
     const int64_t tokens = losses->options.tokens;
-    double sum = 0.0;
 
     for (int i = 0; i < losses->options.pairs; i++) {
         const cop_matrix row = cop_matrix_part(losses->loss, i, 1, 0, tokens);
@@ -301,15 +300,21 @@ cop_status cop_state_losses_value(cop_state_losses *losses, double *out, cop_err
     }
     COP_TRY(status, cop_backend_to_host(losses->backend, NULL, losses->host, losses->loss.data,
                                         (uint64_t)count * cop_dtype_bytes(losses->wide), err));
-    COP_TRY(status, cop_backend_synchronize(losses->backend, NULL, err));
+
+done:
+    return status;
+}
+
+double cop_state_losses_value(const cop_state_losses *losses)
+{
+    const int64_t count = losses->options.pairs * losses->options.tokens;
+    double sum = 0.0;
+
     for (int64_t i = 0; i < count; i++) {
         sum += losses->wide == COP_F64 ? ((const double *)losses->host)[i]
                                        : (double)((const float *)losses->host)[i];
     }
-    *out = sum / (double)losses->options.tokens;
-
-done:
-    return status;
+    return sum / (double)losses->options.tokens;
 }
 
 cop_matrix cop_state_losses_projection(const cop_state_losses *losses)

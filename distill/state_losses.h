@@ -68,9 +68,10 @@ COP_MUST_CHECK cop_status cop_state_losses_measure(cop_state_losses *losses, cop
 COP_MUST_CHECK cop_status cop_state_losses_update(cop_state_losses *losses, double learning_rate,
                                                   cop_error *err);
 
-// L_states of the passes of the last step, from all of its rows. Waits for the device.
-COP_MUST_CHECK cop_status cop_state_losses_value(cop_state_losses *losses, double *out,
-                                                 cop_error *err);
+// L_states of the passes of the last step, from all of its rows: fetch() puts them on their way to the
+// host, value() is right once the backend was synchronized after it.
+COP_MUST_CHECK cop_status cop_state_losses_fetch(cop_state_losses *losses, cop_error *err);
+double cop_state_losses_value(const cop_state_losses *losses);
 
 // Device views: W in master precision and its gradient, [Ct, C]; for tests.
 cop_matrix cop_state_losses_projection(const cop_state_losses *losses);

@@ -250,7 +250,7 @@ static cop_status gather(cop_trainer *trainer, cop_matrix losses, cop_error *err
 }
 
 // Fetches losses and, when the optimizer made its step, the gradient's norm; the one place of a step
-// that waits for the device, but for state losses.
+// that waits for the device.
 static cop_status fetch(cop_trainer *trainer, double *norm_squared, cop_error *err)
 {
     cop_trainer_buffers *buffers = &trainer->buffers;
@@ -264,6 +264,9 @@ static cop_status fetch(cop_trainer *trainer, double *norm_squared, cop_error *e
         COP_TRY(status, gather(trainer, buffers->kl, err));
         COP_TRY(status, cop_backend_to_host(buffers->backend, NULL, (char *)trainer->rows + bytes,
                                             buffers->kl.data, bytes, err));
+    }
+    if (trainer->states != NULL) {
+        COP_TRY(status, cop_state_losses_fetch(trainer->states, err));
     }
     COP_TRY(status, cop_backend_to_host(buffers->backend, NULL, norm_squared,
                                         cop_optimizer_norm_squared(trainer->optimizer),
@@ -296,7 +299,7 @@ static cop_status collect(cop_trainer *trainer, double alpha, cop_trainer_step *
         trainer->last_logits = out->loss;
     }
     if (trainer->states != NULL) {
-        COP_TRY(status, cop_state_losses_value(trainer->states, &out->state_loss, err));
+        out->state_loss = cop_state_losses_value(trainer->states);
         trainer->last_states = out->state_loss;
         out->loss += alpha * out->state_loss;
     }

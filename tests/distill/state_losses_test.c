@@ -59,7 +59,6 @@ static double run_losses(subject *of, bool with_gradient)
 {
     cop_error err = {0};
     cop_matrix hidden = {0};
-    double value = 0.0;
     cop_forward_options pass = {
         .ids = of->ids,
         .batch = SEQUENCES,
@@ -83,8 +82,9 @@ static double run_losses(subject *of, bool with_gradient)
     } else {
         must(cop_state_losses_measure(of->losses, &err), &err);
     }
-    must(cop_state_losses_value(of->losses, &value, &err), &err);
-    return value * TOKENS;
+    must(cop_state_losses_fetch(of->losses, &err), &err);
+    must(cop_backend_synchronize(of->backend, NULL, &err), &err);
+    return cop_state_losses_value(of->losses) * TOKENS;
 }
 
 // Central difference of the scaled loss by one number.
