@@ -76,11 +76,12 @@ static cop_status leave(cop_status status)
 
 // --- Operators ----------------------------------------------------------------------------------
 
-// A flag alone in its word: what is behind it may look like an address.
+// A word that ends in a flag: the padding behind it may look like an address.
 static bool is_flag(const char *name, size_t at)
 {
     return (strcmp(name, "norm_backward") == 0 &&
             at == offsetof(cop_norm_backward_args, accumulate)) ||
+           (strcmp(name, "adamw") == 0 && at == offsetof(cop_adamw_args, max_norm)) ||
            (strcmp(name, "rope") == 0 && at == offsetof(cop_rope_args, inverse));
 }
 
