@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/array_file.h"
 #include "base/file.h"
+#include "tests/device_memory.h"
 #include "tests/distill/fixture.h"
 
 enum { SEQUENCE = 16, WINDOW = 4, DRAWS = 50, BATCH = 4, SEED = 9 };
@@ -71,13 +72,14 @@ static cop_teacher_sample ask(cop_teacher_samples *samples, int64_t first, int64
     return sample;
 }
 
-static void assert_same_sample(cop_teacher_sample a, cop_teacher_sample b)
+static void assert_same_sample(cop_backend *backend, cop_teacher_sample a, cop_teacher_sample b)
 {
     const size_t tokens = (size_t)a.weights.rows;
     assert_int_equal(a.weights.rows, b.weights.rows);
-    assert_memory_equal(a.ids, b.ids, tokens * DRAWS * sizeof *a.ids);
-    assert_memory_equal(a.weights.data, b.weights.data, tokens * DRAWS * sizeof(float));
-    assert_memory_equal(a.entropy.data, b.entropy.data, tokens * sizeof(float));
+    assert_device_equal(backend, a.ids, backend, b.ids, tokens * DRAWS * sizeof *a.ids);
+    assert_device_equal(backend, a.weights.data, backend, b.weights.data,
+                        tokens * DRAWS * sizeof(float));
+    assert_device_equal(backend, a.entropy.data, backend, b.entropy.data, tokens * sizeof(float));
 }
 
 // --- Files --------------------------------------------------------------------------------------
@@ -104,7 +106,7 @@ static void cached_samples_equal_computed_ones_bit_for_bit(void **state)
         } requests[] = {{0, 4}, {4, 4}, {1, 1}, {2, 5}, {9, 1}, {0, 10}, {8, 2}, {5, 3}};
 
         for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
-            assert_same_sample(ask(cached, requests[i].first, requests[i].count),
+            assert_same_sample(from.backend, ask(cached, requests[i].first, requests[i].count),
                                ask(online, requests[i].first, requests[i].count));
         }
         cop_teacher_samples_destroy(cached);
@@ -131,7 +133,7 @@ static void only_what_is_missing_is_computed_and_seeds_lie_side_by_side(void **s
     only_file("sampled-part-cache", "-samples-0-3.h5", path, sizeof path);
     only_file("sampled-part-cache", "-samples-3-8.h5", path, sizeof path);
     must(cop_teacher_samples_online(&online, from.model, from.sampler, SEED, &err), &err);
-    assert_same_sample(ask(samples, 0, 11), ask(online, 0, 11));
+    assert_same_sample(from.backend, ask(samples, 0, 11), ask(online, 0, 11));
 
     // The file says what it holds.
     must(cop_array_reader_open(&reader, path, &err), &err);
@@ -163,9 +165,12 @@ static void a_token_takes_four_bytes_per_distinct_id_and_four_for_its_entropy(vo
     start_cache("sampled-size-cache");
     cop_teacher_samples *samples = open_cache(&from, "sampled-size-cache", SEED, 6);
     const cop_teacher_sample sample = ask(samples, 0, 6);
-    for (int64_t i = 0; i < sample.weights.rows * DRAWS; i++) {
-        distinct += sample.ids[i] >= 0 ? 1 : 0;
+    const int64_t places = sample.weights.rows * DRAWS;
+    int32_t *ids = device_copy(from.backend, sample.ids, (size_t)places * sizeof *ids);
+    for (int64_t i = 0; i < places; i++) {
+        distinct += ids[i] >= 0 ? 1 : 0;
     }
+    free(ids);
     only_file("sampled-size-cache", "-samples-0-6.h5", path, sizeof path);
     must(cop_array_reader_open(&reader, path, &err), &err);
     must(cop_array_reader_shape(reader, "draws", &dtype, &rank, shape, &err), &err);

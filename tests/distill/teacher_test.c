@@ -9,6 +9,7 @@
 #include "base/array_file.h"
 #include "base/file.h"
 #include "distill/teacher_cache.h"
+#include "tests/device_memory.h"
 #include "tests/distill/fixture.h"
 
 enum { SEQUENCE = 16, WINDOW = 4, WIDTH = 24, ROW = SEQUENCE * WIDTH };
@@ -23,7 +24,8 @@ static const fixture_options teacher_options = {
 };
 
 // Copies the states of sequences [first, first + count).
-static void read_states(cop_teacher_states *states, int64_t first, int64_t count, float *out)
+static void read_states(cop_backend *backend, cop_teacher_states *states, int64_t first,
+                        int64_t count, float *out)
 {
     const cop_state_source source = cop_teacher_states_source(states);
     cop_error err = {0};
@@ -32,7 +34,9 @@ static void read_states(cop_teacher_states *states, int64_t first, int64_t count
     assert_int_equal(hidden.rows, count * SEQUENCE);
     assert_int_equal(hidden.cols, WIDTH);
     assert_int_equal(hidden.dtype, COP_F32);
-    memcpy(out, hidden.data, (size_t)(count * ROW) * sizeof *out);
+    void *copy = device_copy(backend, hidden.data, (size_t)(count * ROW) * sizeof *out);
+    memcpy(out, copy, (size_t)(count * ROW) * sizeof *out);
+    free(copy);
 }
 
 static cop_teacher_states *open_cache(fixture_set *from, const char *directory, int64_t count)
@@ -97,7 +101,7 @@ static void cached_states_equal_computed_ones_bit_for_bit(void **state)
             must(b.states(b.context, requests[i].first, requests[i].count, &y, &err), &err);
             assert_int_equal(x.dtype, y.dtype);
             assert_int_equal(x.rows, requests[i].count * SEQUENCE);
-            assert_memory_equal(x.data, y.data,
+            assert_device_equal(from.backend, x.data, from.backend, y.data,
                                 (size_t)(x.rows * x.cols) * cop_dtype_bytes(x.dtype));
         }
         cop_teacher_states_destroy(cached);
@@ -117,7 +121,7 @@ static void only_what_is_missing_is_computed(void **state)
     int64_t format = 0;
     fixture_open(&from, "missing", &teacher_options);
     start_cache("missing-cache");
-    read_states(from.states, 0, 11, expected);
+    read_states(from.backend, from.states, 0, 11, expected);
 
     cop_teacher_states_destroy(open_cache(&from, "missing-cache", 3));
     only_file("missing-cache", "-0-3.h5", path, sizeof path);
@@ -125,7 +129,7 @@ static void only_what_is_missing_is_computed(void **state)
     cop_teacher_states *states = open_cache(&from, "missing-cache", 11);
     only_file("missing-cache", "-0-3.h5", path, sizeof path);
     only_file("missing-cache", "-3-8.h5", path, sizeof path);
-    read_states(states, 0, 11, found);
+    read_states(from.backend, states, 0, 11, found);
     assert_memory_equal(found, expected, sizeof found);
     cop_teacher_states_destroy(states);
 
@@ -153,7 +157,7 @@ static void ignores_temporaries_and_removes_old_ones(void **state)
     char old[300];
     fixture_open(&from, "leftover", &teacher_options);
     start_cache("leftover-cache");
-    read_states(from.states, 0, 5, expected);
+    read_states(from.backend, from.states, 0, 5, expected);
     cop_teacher_states_destroy(open_cache(&from, "leftover-cache", 5));
     only_file("leftover-cache", "-0-5.h5", path, sizeof path);
     assert_in_range(snprintf(young, sizeof young, "%s.tmp.77", path), 1, sizeof young - 1);
@@ -164,7 +168,7 @@ static void ignores_temporaries_and_removes_old_ones(void **state)
     cop_teacher_states *states = open_cache(&from, "leftover-cache", 5);
     assert_true(cop_file_exists(young));
     assert_false(cop_file_exists(old));
-    read_states(states, 0, 5, found);
+    read_states(from.backend, states, 0, 5, found);
     assert_memory_equal(found, expected, sizeof found);
     cop_teacher_states_destroy(states);
     fixture_close(&from);

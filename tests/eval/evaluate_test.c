@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/rng.h"
 #include "eval/latency.h"
+#include "tests/device_memory.h"
 #include "tests/distill/fixture.h"
 
 enum { SEQUENCE = 16, SEQUENCES = 7, WIDTH = 16, TEACHER_WIDTH = 24 };
@@ -57,6 +58,13 @@ typedef struct plain_result {
     double teacher_cross_entropy;
 } plain_result;
 
+// The same matrix in memory of the host; its data is the caller's: free().
+static cop_matrix on_host(cop_backend *backend, cop_matrix m)
+{
+    m.data = device_copy(backend, m.data, (size_t)(m.rows * m.stride) * sizeof(float));
+    return m;
+}
+
 static plain_result evaluate_plainly(cop_network *network, const fixture_set *from, int64_t index)
 {
     int32_t ids[SEQUENCE];
@@ -67,14 +75,18 @@ static plain_result evaluate_plainly(cop_network *network, const fixture_set *fr
     cop_matrix hidden = {0};
     cop_matrix teacher = {0};
     const cop_forward_options pass = {.ids = ids, .batch = 1, .sequence = SEQUENCE};
-    const cop_matrix head = cop_network_head(network).working;
+    cop_backend *backend = cop_network_backend(network);
+    const cop_matrix head = on_host(backend, cop_network_head(network).working);
+    const cop_matrix teacher_head = on_host(backend, from->teacher.head);
     plain_result sum = {0};
     must(cop_sampler_fill(from->sampler, index, 1, ids, targets, &err), &err);
     must(cop_network_forward(network, &pass, &hidden, &err), &err);
     must(from->teacher.states.states(from->teacher.states.context, index, 1, &teacher, &err), &err);
+    hidden = on_host(backend, hidden);
+    teacher = on_host(backend, teacher);
     for (int i = 0; i < SEQUENCE; i++) {
         const int student_best = log_softmax(s, &hidden, i, &head);
-        const int teacher_best = log_softmax(t, &teacher, i, &from->teacher.head);
+        const int teacher_best = log_softmax(t, &teacher, i, &teacher_head);
         sum.cross_entropy -= s[targets[i]] / SEQUENCE;
         sum.teacher_cross_entropy -= t[targets[i]] / SEQUENCE;
         sum.agreement += (student_best == teacher_best ? 1.0 : 0.0) / SEQUENCE;
@@ -82,6 +94,10 @@ static plain_result evaluate_plainly(cop_network *network, const fixture_set *fr
             sum.kl += exp(t[v]) * (t[v] - s[v]) / SEQUENCE;
         }
     }
+    free(head.data);
+    free(teacher_head.data);
+    free(hidden.data);
+    free(teacher.data);
     return sum;
 }
 
@@ -133,12 +149,15 @@ static void without_a_teacher_agreement_is_with_the_text(void **state)
     assert_memory_equal(alone.cross_entropy, compared.cross_entropy, 3 * sizeof(double));
 
     double hits = 0.0;
-    const cop_matrix head = cop_network_head(network).working;
+    const cop_matrix head = on_host(from.backend, cop_network_head(network).working);
     must(cop_sampler_fill(from.sampler, 0, 1, ids, targets, &err), &err);
     must(cop_network_forward(network, &pass, &hidden, &err), &err);
+    hidden = on_host(from.backend, hidden);
     for (int i = 0; i < SEQUENCE; i++) {
         hits += log_softmax(s, &hidden, i, &head) == targets[i] ? 1.0 : 0.0;
     }
+    free(head.data);
+    free(hidden.data);
     assert_close(alone.agreement[0], hits / SEQUENCE, 1e-12);
     cop_evaluation_release(&alone);
     cop_evaluation_release(&compared);

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "model/safetensors.h"
+#include "tests/device_memory.h"
 #include "tests/model/tiny.h"
 #include "tests/support.h"
 
@@ -145,9 +146,9 @@ static void assert_same_parameters(trainee *a, trainee *b)
 {
     const cop_parameter_view left = cop_network_all_parameters(a->network);
     const cop_parameter_view right = cop_network_all_parameters(b->network);
-    assert_memory_equal(left.master.data, right.master.data,
+    assert_device_equal(a->backend, left.master.data, b->backend, right.master.data,
                         (size_t)left.master.cols * cop_dtype_bytes(left.master.dtype));
-    assert_memory_equal(left.working.data, right.working.data,
+    assert_device_equal(a->backend, left.working.data, b->backend, right.working.data,
                         (size_t)left.working.cols * cop_dtype_bytes(left.working.dtype));
 }
 

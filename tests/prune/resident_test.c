@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "tests/device_memory.h"
 #include "tests/prune/fixture.h"
 
 static const cop_network_options forms[] = {
@@ -48,12 +49,12 @@ static void expect_same_parameters(cop_network *a, cop_network *b)
         const size_t count = (size_t)(spec.shape[0] * spec.shape[1]);
         const cop_parameter_view x = cop_network_parameter(a, i);
         const cop_parameter_view y = cop_network_parameter(b, i);
-        assert_memory_equal(x.working.data, y.working.data,
-                            count * cop_dtype_bytes(x.working.dtype));
+        assert_device_equal(cop_network_backend(a), x.working.data, cop_network_backend(b),
+                            y.working.data, count * cop_dtype_bytes(x.working.dtype));
         assert_int_equal(x.master.rows, y.master.rows);
         if (x.master.rows > 0) {
-            assert_memory_equal(x.master.data, y.master.data,
-                                count * cop_dtype_bytes(x.master.dtype));
+            assert_device_equal(cop_network_backend(a), x.master.data, cop_network_backend(b),
+                                y.master.data, count * cop_dtype_bytes(x.master.dtype));
         }
     }
 }
