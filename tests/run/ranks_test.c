@@ -136,17 +136,19 @@ static void only_the_first_process_speaks(void **state)
     cop_free(out);
 }
 
-// mpirun passes SIGUSR1 on to all processes; whichever hears it first.
+// All processes are told, whichever hears it first. Not by way of mpirun, which would pass the signal on:
+// that of OpenMPI 4.1.4 may wait for itself for ever when it is told while it still starts them.
 static void a_stopped_search_continues_with_any_number_of_processes(void **state)
 {
     (void)state;
     int stops = 0;
     for (int i = 0; i < 30; i++) {
         char line[512];
-        (void)snprintf(line, sizeof line,
-                       "$ranks %d $coppice search -q ranks/study.yaml -o ranks/stopped & id=$!\n"
-                       "sleep %d.%d; kill -USR1 $id 2>/dev/null; wait $id",
-                       3 - i % 3, 1 + i / 4, i * 3 % 10);
+        (void)snprintf(
+            line, sizeof line,
+            "$ranks %d $coppice search -q ranks/study.yaml -o ranks/stopped & id=$!\n"
+            "sleep %d.%d; kill -USR1 $(cat /proc/$id/task/*/children) 2>/dev/null; wait $id",
+            3 - i % 3, 1 + i / 4, i * 3 % 10);
         const int code = run_line(line);
         char *out = printed("ranks.out");
         const bool was_stopped = strstr(out, "stopped; the same command continues") != NULL;
