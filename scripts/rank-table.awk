@@ -1,7 +1,7 @@
 #!/usr/bin/awk -f
 # Rank agreement of a study's stages with its last: reads candidates.csv, prints a table (Markdown) of the
 # finalists with their loss and rank among themselves after each stage, and Kendall's tau-b of each
-# stage with the last, over the finalists and, for the stage before the last, what promotion would have kept.
+# stage with the last, over the finalists.
 BEGIN { FS = "," }
 
 NR == 1 {
