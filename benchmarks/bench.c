@@ -204,7 +204,8 @@ void bench_print(const bench *self, const bench_case *result, const char *limit,
 
 static cop_status copy_on_host(void *context, cop_error *err)
 {
-    char *to = context;
+    const bench *self = context;
+    char *to = self->copied;
     const char *from = to + COPY_BYTES;
     (void)err;
 #pragma omp parallel for schedule(static)
@@ -217,23 +218,19 @@ static cop_status copy_on_host(void *context, cop_error *err)
 static cop_status copy_on_device(void *context, cop_error *err)
 {
     const bench *self = context;
-    char *to = self->flush;
+    char *to = self->copied;
     return cop_backend_on_device(self->backend, NULL, to, to + DEVICE_COPY_BYTES, DEVICE_COPY_BYTES,
                                  err);
 }
 
 bench_case bench_copy_case(bench *self)
 {
-    bench_case copy = {.name = "copy", .run = copy_on_host, .bytes = 2.0 * COPY_BYTES};
-    if (self->is_device) {
-        self->flush = bench_memory(self, 2 * (size_t)DEVICE_COPY_BYTES);
-        copy.run = copy_on_device;
-        copy.context = self;
-        copy.bytes = 2.0 * DEVICE_COPY_BYTES;
-    } else {
-        copy.context = bench_memory(self, 2 * (size_t)COPY_BYTES);
-    }
-    return copy;
+    const size_t bytes = self->is_device ? (size_t)DEVICE_COPY_BYTES : (size_t)COPY_BYTES;
+    self->copied = bench_memory(self, 2 * bytes);
+    return (bench_case){.name = "copy",
+                        .run = self->is_device ? copy_on_device : copy_on_host,
+                        .context = self,
+                        .bytes = 2.0 * (double)bytes};
 }
 
 const char *bench_copy_name(const bench *self)
@@ -266,7 +263,7 @@ void bench_free_memory(bench *self)
     cop_free(self->memory);
     self->memory = NULL;
     self->memory_count = 0;
-    self->flush = self->is_device ? NULL : self->flush;
+    self->copied = NULL;
 }
 
 // Fills backend memory with copies of a block on the host.

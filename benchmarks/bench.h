@@ -36,9 +36,10 @@ typedef struct bench {
     cop_backend *backend; // owned
     bool is_device;       // its memory is not the host's
     char device[96];
-    void *flush;   // owned; CPU only
+    char *flush;   // owned; CPU only
     void **memory; // owned, of the backend
     size_t memory_count;
+    char *copied; // the copy's memory, among `memory`: its target, then its source
 } bench;
 
 // Reads the command line: `--device NAME` is the backend, "cpu" when not given; `--quick` runs
