@@ -45,6 +45,25 @@ static inline cop_flash_matrix cop_flash_matrix_of(cop_matrix m)
     return cop_flash_matrix{static_cast<__nv_bfloat16 *>(m.data), m.stride};
 }
 
+// What the arguments of both passes have.
+template <class Args> static inline cop_flash cop_flash_of(const Args *args)
+{
+    cop_flash p = {};
+    p.q = cop_flash_matrix_of(args->q);
+    p.k = cop_flash_matrix_of(args->k);
+    p.v = cop_flash_matrix_of(args->v);
+    p.o = cop_flash_matrix_of(args->o);
+    p.lse = static_cast<float *>(args->lse.data);
+    p.lse_stride = args->lse.stride;
+    p.sequence = args->sequence;
+    p.heads = static_cast<int>(args->heads);
+    p.kv_heads = static_cast<int>(args->kv_heads);
+    p.head_dim = static_cast<int>(args->head_dim);
+    p.scale = args->scale;
+    p.scale_log2 = args->scale * COP_LOG2_E;
+    return p;
+}
+
 // Rows `row` and following of head `head` of sequence `batch`.
 __device__ inline cop_tile_source cop_flash_rows(const cop_flash &p, cop_flash_matrix m,
                                                  int64_t batch, int head, int64_t row)

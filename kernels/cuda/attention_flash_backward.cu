@@ -301,24 +301,12 @@ cop_status launch(cudaStream_t stream, const cop_flash &p, int64_t batch, cop_er
 cop_status cop_cuda_tensor_backward(cudaStream_t stream, const cop_attention_backward_args *args,
                                     const float *delta, cop_error *err)
 {
-    cop_flash p = {};
-    p.q = cop_flash_matrix_of(args->q);
-    p.k = cop_flash_matrix_of(args->k);
-    p.v = cop_flash_matrix_of(args->v);
-    p.o = cop_flash_matrix_of(args->o);
+    cop_flash p = cop_flash_of(args);
     p.d_o = cop_flash_matrix_of(args->d_o);
     p.d_q = cop_flash_matrix_of(args->d_q);
     p.d_k = cop_flash_matrix_of(args->d_k);
     p.d_v = cop_flash_matrix_of(args->d_v);
-    p.lse = static_cast<float *>(args->lse.data);
-    p.lse_stride = args->lse.stride;
     p.delta = delta;
-    p.sequence = args->sequence;
-    p.heads = static_cast<int>(args->heads);
-    p.kv_heads = static_cast<int>(args->kv_heads);
-    p.head_dim = static_cast<int>(args->head_dim);
-    p.scale = args->scale;
-    p.scale_log2 = args->scale * COP_LOG2_E;
     return args->head_dim <= 64 ? launch<64>(stream, p, args->batch, err)
                                 : launch<128>(stream, p, args->batch, err);
 }

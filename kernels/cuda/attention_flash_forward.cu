@@ -182,19 +182,7 @@ cop_status launch(cudaStream_t stream, const cop_flash &p, int64_t heads, cop_er
 cop_status cop_cuda_tensor_forward(cudaStream_t stream, const cop_attention_forward_args *args,
                                    cop_error *err)
 {
-    cop_flash p = {};
-    p.q = cop_flash_matrix_of(args->q);
-    p.k = cop_flash_matrix_of(args->k);
-    p.v = cop_flash_matrix_of(args->v);
-    p.o = cop_flash_matrix_of(args->o);
-    p.lse = static_cast<float *>(args->lse.data);
-    p.lse_stride = args->lse.stride;
-    p.sequence = args->sequence;
-    p.heads = static_cast<int>(args->heads);
-    p.kv_heads = static_cast<int>(args->kv_heads);
-    p.head_dim = static_cast<int>(args->head_dim);
-    p.scale = args->scale;
-    p.scale_log2 = args->scale * COP_LOG2_E;
+    const cop_flash p = cop_flash_of(args);
     const int64_t heads = args->batch * args->heads;
     return args->head_dim <= 64 ? launch<64>(stream, p, heads, err)
                                 : launch<128>(stream, p, heads, err);

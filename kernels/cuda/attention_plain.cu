@@ -323,20 +323,16 @@ cop_status launch(kernel_of_tiles kernel, cudaStream_t stream, const problem &p,
     return COP_OK;
 }
 
-problem problem_of(const cop_attention_backward_args *args, const float *delta)
+// What the arguments of both passes have.
+template <class Args> problem problem_of(const Args *args)
 {
     problem p = {};
     p.q = cop_any_of(args->q);
     p.k = cop_any_of(args->k);
     p.v = cop_any_of(args->v);
     p.o = cop_any_of(args->o);
-    p.d_o = cop_any_of(args->d_o);
-    p.d_q = cop_any_of(args->d_q);
-    p.d_k = cop_any_of(args->d_k);
-    p.d_v = cop_any_of(args->d_v);
     p.lse = static_cast<float *>(args->lse.data);
     p.lse_stride = args->lse.stride;
-    p.delta = delta;
     p.sequence = args->sequence;
     p.depth = args->head_dim;
     p.heads = static_cast<int>(args->heads);
@@ -345,30 +341,30 @@ problem problem_of(const cop_attention_backward_args *args, const float *delta)
     return p;
 }
 
+problem backward_of(const cop_attention_backward_args *args, const float *delta)
+{
+    problem p = problem_of(args);
+    p.d_o = cop_any_of(args->d_o);
+    p.d_q = cop_any_of(args->d_q);
+    p.d_k = cop_any_of(args->d_k);
+    p.d_v = cop_any_of(args->d_v);
+    p.delta = delta;
+    return p;
+}
+
 } // namespace
 
 cop_status cop_cuda_plain_forward(cudaStream_t stream, const cop_attention_forward_args *args,
                                   cop_error *err)
 {
-    problem p = {};
-    p.q = cop_any_of(args->q);
-    p.k = cop_any_of(args->k);
-    p.v = cop_any_of(args->v);
-    p.o = cop_any_of(args->o);
-    p.lse = static_cast<float *>(args->lse.data);
-    p.lse_stride = args->lse.stride;
-    p.sequence = args->sequence;
-    p.depth = args->head_dim;
-    p.heads = static_cast<int>(args->heads);
-    p.kv_heads = static_cast<int>(args->kv_heads);
-    p.scale = args->scale;
+    const problem p = problem_of(args);
     return launch(forward_kernel, stream, p, args->batch * args->heads, "attention_forward", err);
 }
 
 cop_status cop_cuda_attention_delta(cudaStream_t stream, const cop_attention_backward_args *args,
                                     float *delta, cop_error *err)
 {
-    const problem p = problem_of(args, NULL);
+    const problem p = backward_of(args, NULL);
     const int64_t tasks = args->batch * args->heads * args->sequence;
     if (tasks == 0) {
         return COP_OK;
@@ -381,7 +377,7 @@ cop_status cop_cuda_attention_delta(cudaStream_t stream, const cop_attention_bac
 cop_status cop_cuda_plain_backward(cudaStream_t stream, const cop_attention_backward_args *args,
                                    const float *delta, cop_error *err)
 {
-    const problem p = problem_of(args, delta);
+    const problem p = backward_of(args, delta);
     const cop_status status = launch(backward_key_kernel, stream, p, args->batch * args->kv_heads,
                                      "attention_backward", err);
     return status != COP_OK ? status
