@@ -66,7 +66,6 @@ int main(int argc, char **argv)
     static cop_op ops[COP_OP_COUNT];
     struct CMUnitTest tests[COP_OP_COUNT];
     size_t count = 0;
-    cop_error err = {0};
     for (int op = 0; op < COP_OP_COUNT; op++) {
         if (argc > 1 && strcmp(argv[1], cop_op_name((cop_op)op)) != 0) {
             continue;
@@ -77,9 +76,9 @@ int main(int argc, char **argv)
                                            .initial_state = &ops[count]};
         count++;
     }
-    if (cop_test_cuda_backend(&cuda, &err) != COP_OK) {
-        (void)fprintf(stderr, "skipped: %s\n", err.message);
-        return err.status == COP_ERR_UNSUPPORTED ? 77 : 1;
+    const int unavailable = cop_test_cuda_open(&cuda);
+    if (unavailable != 0) {
+        return unavailable;
     }
     reference = rig_backend("reference");
     const int failed = _cmocka_run_group_tests("operators", tests, count, NULL, NULL);

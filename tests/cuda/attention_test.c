@@ -233,10 +233,9 @@ int main(void)
         cmocka_unit_test(a_demand_that_cannot_be_met_is_refused),
         cmocka_unit_test(every_order_of_threads_gives_the_same_bits),
     };
-    cop_error err = {0};
-    if (cop_test_cuda_backend(&cuda, &err) != COP_OK) {
-        (void)fprintf(stderr, "skipped: %s\n", err.message);
-        return err.status == COP_ERR_UNSUPPORTED ? 77 : 1;
+    const int unavailable = cop_test_cuda_open(&cuda);
+    if (unavailable != 0) {
+        return unavailable;
     }
     reference = rig_backend("reference");
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -418,11 +418,10 @@ int main(void)
         cmocka_unit_test(a_failure_inside_ends_without_a_graph),
         cmocka_unit_test(two_backends_work_side_by_side),
     };
-    cop_error err = {0};
     cop_test_cuda_lazy_streams();
-    if (cop_test_cuda_backend(&cuda, &err) != COP_OK) {
-        (void)fprintf(stderr, "skipped: %s\n", err.message);
-        return err.status == COP_ERR_UNSUPPORTED ? 77 : 1;
+    const int unavailable = cop_test_cuda_open(&cuda);
+    if (unavailable != 0) {
+        return unavailable;
     }
     const int failed = cmocka_run_group_tests_name("runtime", tests, NULL, NULL);
     cop_backend_destroy(cuda);

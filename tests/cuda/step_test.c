@@ -181,11 +181,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(steps_in_bf16_agree_with_the_reference),
     };
     const bool is_small = argc > 1 && strcmp(argv[1], "--small") == 0;
-    cop_error err = {0};
     arch_count = is_small ? 1 : TINY_COUNT;
-    if (cop_test_cuda_backend(&cuda, &err) != COP_OK) {
-        (void)fprintf(stderr, "skipped: %s\n", err.message);
-        return err.status == COP_ERR_UNSUPPORTED ? 77 : 1;
+    const int unavailable = cop_test_cuda_open(&cuda);
+    if (unavailable != 0) {
+        return unavailable;
     }
     reference = tiny_backend("reference");
     const int failed = is_small ? cmocka_run_group_tests(small, NULL, NULL)
