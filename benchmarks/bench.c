@@ -10,13 +10,13 @@
 #include "base/clock.h"
 #include "base/dtype.h"
 #include "base/system.h"
+#include "benchmarks/random.h"
 
 enum {
     FLUSH_BYTES = 96 << 20, // more than a last-level cache of a few cores
     COPY_BYTES = 16 << 20,
     COPY_PIECE = 1 << 20,
     DEVICE_COPY_BYTES = 1 << 30,
-    BLOCK_BYTES = 16 << 20, // of random values, repeated
     INNER_MAX = 1000
 };
 
@@ -266,49 +266,14 @@ void bench_free_memory(bench *self)
     self->copied = NULL;
 }
 
-// Fills backend memory with copies of a block on the host.
-static void upload(bench *self, char *to, size_t bytes, const void *block, size_t block_bytes)
-{
-    cop_error err = {0};
-    for (size_t done = 0; done < bytes; done += block_bytes) {
-        const size_t left = bytes - done;
-        const size_t now = left < block_bytes ? left : block_bytes;
-        if (cop_backend_to_device(self->backend, NULL, to + done, block, now, &err) != COP_OK) {
-            die(self, err.message);
-        }
-    }
-    if (cop_backend_synchronize(self->backend, NULL, &err) != COP_OK) {
-        die(self, err.message);
-    }
-}
-
-static uint32_t next_random(uint32_t *state)
-{
-    *state = *state * 1664525U + 1013904223U;
-    return *state >> 8;
-}
-
 cop_matrix bench_matrix(bench *self, cop_dtype dtype, int64_t rows, int64_t cols)
 {
-    const size_t element = cop_dtype_bytes(dtype);
-    const size_t bytes = (size_t)(rows * cols) * element;
-    const size_t block_bytes = bytes < BLOCK_BYTES ? bytes : BLOCK_BYTES;
+    const size_t bytes = (size_t)(rows * cols) * cop_dtype_bytes(dtype);
     const cop_matrix m = cop_matrix_dense(bench_memory(self, bytes), dtype, rows, cols);
-    char *block = cop_alloc(block_bytes + 1, 1);
-    uint32_t state = 2463534242U;
-    if (block == NULL) {
-        die(self, "out of memory");
+    cop_error err = {0};
+    if (bench_random_fill(self->backend, m, 1.0F, 2463534242U, &err) != COP_OK) {
+        die(self, err.message);
     }
-    for (size_t i = 0; i < block_bytes / element; i++) {
-        const float value = (float)next_random(&state) / 8388608.0F - 1.0F;
-        if (dtype == COP_BF16) {
-            ((uint16_t *)(void *)block)[i] = cop_bf16_from_f32(value);
-        } else {
-            ((float *)(void *)block)[i] = value;
-        }
-    }
-    upload(self, m.data, bytes, block, block_bytes);
-    cop_free(block);
     return m;
 }
 
@@ -316,15 +281,19 @@ int32_t *bench_ids(bench *self, int64_t count, int64_t limit)
 {
     const size_t bytes = (size_t)count * sizeof(int32_t);
     int32_t *ids = bench_memory(self, bytes);
-    int32_t *block = cop_alloc((size_t)count + 1, sizeof *block);
+    int32_t *values = cop_alloc((size_t)count + 1, sizeof *values);
     uint32_t state = 1U;
-    if (block == NULL) {
+    cop_error err = {0};
+    if (values == NULL) {
         die(self, "out of memory");
     }
     for (int64_t i = 0; i < count; i++) {
-        block[i] = (int32_t)((int64_t)next_random(&state) % limit);
+        values[i] = (int32_t)((int64_t)bench_random(&state) % limit);
     }
-    upload(self, (char *)ids, bytes, block, bytes);
-    cop_free(block);
+    if (cop_backend_to_device(self->backend, NULL, ids, values, bytes, &err) != COP_OK ||
+        cop_backend_synchronize(self->backend, NULL, &err) != COP_OK) {
+        die(self, err.message);
+    }
+    cop_free(values);
     return ids;
 }

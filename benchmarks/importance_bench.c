@@ -22,6 +22,7 @@
 #include "base/file.h"
 #include "base/system.h"
 #include "base/text.h"
+#include "benchmarks/random.h"
 #include "kernels/peak.h"
 #include "model/arch_json.h"
 #include "model/cost.h"
@@ -102,8 +103,7 @@ static cop_status make_text(cop_tokens **out, const cop_arch *arch, int64_t coun
 
     COP_TRY(status, cop_tokens_writer_create(&writer, path, arch->vocab, "benchmark", err));
     for (int64_t i = 0; i < count; i++) {
-        state = state * 1664525U + 1013904223U;
-        const int32_t id = (int32_t)((state >> 8) % (uint32_t)arch->vocab);
+        const int32_t id = (int32_t)(bench_random(&state) % (uint32_t)arch->vocab);
         COP_TRY(status, cop_tokens_writer_put(writer, &id, 1, err));
     }
     COP_TRY(status, cop_tokens_writer_commit(writer, err));

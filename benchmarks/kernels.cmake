@@ -1,5 +1,5 @@
 # The benchmarks of the operators, and, as tests, that each still runs and prints JSON lines.
-add_library(cop_bench STATIC bench.c)
+add_library(cop_bench STATIC bench.c random.c)
 target_compile_definitions(cop_bench PRIVATE COP_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 target_link_libraries(cop_bench PUBLIC cop_kernels)
 

@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/system.h"
 #include "base/text.h"
+#include "benchmarks/random.h"
 
 typedef struct settings {
     const char *directory;
@@ -96,8 +97,8 @@ static cop_status make_teacher(const char *path, const cop_arch *arch, cop_error
         }
         for (int64_t r = 0; r < spec.shape[0]; r++) {
             for (int64_t c = 0; c < spec.shape[1]; c++) {
-                state = state * 1664525U + 1013904223U;
-                row[c] = (uint16_t)(0x3c00U + (state >> 23)); // small positive numbers
+                row[c] =
+                    (uint16_t)(0x3c00U + (bench_random(&state) >> 15)); // small positive numbers
             }
             COP_TRY(status, sink.put_rows(sink.context, i, COP_BF16, r, 1, row, err));
         }

@@ -1,4 +1,4 @@
-add_library(cop_bench_profile STATIC profile.c)
+add_library(cop_bench_profile STATIC profile.c random.c)
 target_link_libraries(cop_bench_profile PUBLIC cop_kernels)
 cop_add_bench(step_bench step_bench.c LIBS cop_bench_profile cop_model)
 target_compile_definitions(step_bench PRIVATE COP_SOURCE_DIR="${PROJECT_SOURCE_DIR}")

@@ -31,6 +31,7 @@
 #include "base/system.h"
 #include "base/text.h"
 #include "benchmarks/profile.h"
+#include "benchmarks/random.h"
 #include "model/arch_json.h"
 #include "model/cost.h"
 #include "model/optimizer.h"
@@ -119,7 +120,7 @@ typedef struct bench {
     uint64_t planned_bytes;
 } bench;
 
-enum { COPY_BYTES = 1 << 28, FILL_BYTES = 16 << 20, ALIGNMENT = 256 };
+enum { COPY_BYTES = 1 << 28, ALIGNMENT = 256 };
 
 static cop_status arch_of(cop_arch *out, const bench_case *at, cop_error *err)
 {
@@ -146,44 +147,6 @@ static cop_status arch_of(cop_arch *out, const bench_case *at, cop_error *err)
             (cop_layer_arch){.heads = at->heads, .kv_heads = at->kv_heads, .ffn = at->ffn};
     }
     return COP_OK;
-}
-
-static uint32_t next_random(uint32_t *state)
-{
-    *state = *state * 1664525U + 1013904223U;
-    return *state >> 8;
-}
-
-// Fills device memory with random values, a block of them repeated.
-static cop_status fill(bench *b, cop_matrix m, float scale, uint32_t seed, cop_error *err)
-{
-    cop_status status = COP_OK;
-    const size_t element = cop_dtype_bytes(m.dtype);
-    const size_t bytes = (size_t)(m.rows * m.cols) * element;
-    const size_t block_bytes = bytes < FILL_BYTES ? bytes : FILL_BYTES;
-    char *block = cop_alloc(block_bytes, 1);
-    uint32_t state = seed;
-    if (block == NULL) {
-        return COP_FAIL(err, COP_ERR_NOMEM, "step_bench: no memory");
-    }
-    for (size_t i = 0; i < block_bytes / element; i++) {
-        const float value = scale * ((float)next_random(&state) / 8388608.0F - 1.0F);
-        if (m.dtype == COP_BF16) {
-            ((uint16_t *)(void *)block)[i] = cop_bf16_from_f32(value);
-        } else {
-            ((float *)(void *)block)[i] = value;
-        }
-    }
-    for (size_t done = 0; done < bytes; done += block_bytes) {
-        const size_t left = bytes - done;
-        COP_TRY(status, cop_backend_to_device(b->backend, NULL, (char *)m.data + done, block,
-                                              left < block_bytes ? left : block_bytes, err));
-    }
-    COP_TRY(status, cop_backend_synchronize(b->backend, NULL, err));
-
-done:
-    cop_free(block);
-    return status;
 }
 
 // The next matrix of the block at `base` (NULL: only counts).
@@ -237,10 +200,10 @@ static cop_status make_loss(bench *b, int64_t teacher, cop_dtype dtype, cop_erro
             cop_backend_alloc(b->backend, &b->buffers, bytes, "LM head, teacher, peak", err));
     b->planned_bytes += bytes;
     (void)lay_out(b, b->buffers, teacher, dtype);
-    COP_TRY(status, fill(b, b->loss.teacher_hidden, 1.0F, 3, err));
-    COP_TRY(status, fill(b, b->loss.teacher_head, 0.05F, 4, err));
-    COP_TRY(status, fill(b, b->peak.a, 0.5F, 1, err));
-    COP_TRY(status, fill(b, b->peak.b, 0.5F, 2, err));
+    COP_TRY(status, bench_random_fill(b->backend, b->loss.teacher_hidden, 1.0F, 3, err));
+    COP_TRY(status, bench_random_fill(b->backend, b->loss.teacher_head, 0.05F, 4, err));
+    COP_TRY(status, bench_random_fill(b->backend, b->peak.a, 0.5F, 1, err));
+    COP_TRY(status, bench_random_fill(b->backend, b->peak.b, 0.5F, 2, err));
 
 done:
     return status;
@@ -276,7 +239,7 @@ static cop_status setup(bench *b, const bench_case *at, const settings *with, co
         goto done;
     }
     for (int64_t i = 0; i < b->tokens; i++) {
-        b->ids[i] = (int32_t)(next_random(&state) % (uint32_t)b->arch.vocab);
+        b->ids[i] = (int32_t)(bench_random(&state) % (uint32_t)b->arch.vocab);
     }
     COP_TRY(status, make_loss(b, at->teacher_hidden, dtype, err));
 
