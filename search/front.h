@@ -13,7 +13,7 @@
 
 #include "base/status.h"
 
-enum { COP_FRONT_OBJECTIVES_MAX = 4 };
+enum { COP_FRONT_OBJECTIVES_MAX = 8 };
 
 // One point of the sort; `value` beyond `objectives` is not read. A NaN counts as +infinity.
 typedef struct cop_front_point {
