@@ -13,11 +13,13 @@ endfunction()
 # cop_add_test(<name> <source>... [LIBS <target>...] [LABELS <label>...] [ENVIRONMENT <X=y>...]
 #              [ARGS <argument>...] [TIMEOUT <seconds>])
 # A cmocka executable run by ctest in a fresh-named folder of its own. COP_SOURCE_DIR is the
-# repository. Exit code 77 counts as skipped.
+# repository, COP_REFERENCE_DATA the folder of published data (it may be absent). Exit code 77 counts as
+# skipped.
 function(cop_add_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;LIBS;LABELS;ENVIRONMENT;ARGS")
   add_executable(${name} ${arg_UNPARSED_ARGUMENTS} ${arg_SOURCES})
-  target_compile_definitions(${name} PRIVATE COP_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_compile_definitions(${name} PRIVATE COP_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+                                             COP_REFERENCE_DATA="${COP_REFERENCE_DATA}")
   target_link_libraries(${name} PRIVATE cop_test_support ${arg_LIBS})
   set(folder "${CMAKE_CURRENT_BINARY_DIR}/${name}.run")
   file(MAKE_DIRECTORY "${folder}")
