@@ -52,8 +52,9 @@ static size_t children_of(char names[CHILDREN_MAX][KEY_BYTES], const char *prefi
     return count;
 }
 
-// Refuses keys that the table does not have, at any depth.
-static cop_status check_tree(const cop_config_node *node, const char *prefix, cop_error *err)
+// Refuses keys that the table does not have, at any depth. With an evaluator axes and bounds have any names.
+static cop_status check_tree(const cop_config_node *node, const char *prefix, bool has_free_names,
+                             cop_error *err)
 {
     char names[CHILDREN_MAX][KEY_BYTES];
     const char *words[CHILDREN_MAX];
@@ -67,8 +68,9 @@ static cop_status check_tree(const cop_config_node *node, const char *prefix, co
     for (size_t i = 0; i < cop_config_node_count(node); i++) {
         const cop_config_node *value = cop_config_node_value(node, i);
         const char *path = cop_config_node_path(value);
-        if (!is_leaf(path)) {
-            COP_TRY(status, check_tree(value, path, err));
+        if (!is_leaf(path) &&
+            !(has_free_names && (strcmp(path, "space") == 0 || strcmp(path, "budget") == 0))) {
+            COP_TRY(status, check_tree(value, path, has_free_names, err));
         }
     }
 
@@ -221,10 +223,45 @@ static cop_status check_data(const cop_study_file *study, bool needs_data, cop_e
     return COP_OK;
 }
 
+// What a strategy may spend, and when it is told.
+static cop_status finish_search(cop_study_file *study, cop_error *err)
+{
+    const bool is_grid = strcmp(study->strategy, "grid") == 0;
+    const int deepest = study->free != NULL && study->rungs > 0 ? study->rungs - 1 : study->rungs;
+
+    if (study->generations > 0 && study->evaluations > 0) {
+        return FAIL_AT(study, "search.generations", err,
+                       "stands beside search.evaluations (allowed: one of the two)");
+    }
+    if (study->generations > 0) {
+        study->evaluations = study->generations * study->population;
+    } else if (study->evaluations == 0 && !is_grid) {
+        study->evaluations = 20 * study->population;
+    }
+    if (study->fidelity < 0) {
+        study->fidelity = study->free != NULL || study->rungs == 0 ? 0 : 1;
+    }
+    if (study->fidelity > deepest) {
+        return FAIL_AT(study, "search.fidelity", err,
+                       "is %lld (allowed: 0..%d, the stages of this study)",
+                       (long long)study->fidelity, deepest);
+    }
+    if (is_grid && study->free == NULL && study->evaluations > 0) {
+        return FAIL_AT(study, study->generations > 0 ? "search.generations" : "search.evaluations",
+                       err,
+                       "has no use (allowed: with another strategy; the grid is evaluated whole)");
+    }
+    return COP_OK;
+}
+
 static cop_status finish(cop_study_file *study, bool needs_data, cop_error *err)
 {
     cop_status status = COP_OK;
 
+    COP_TRY(status, finish_search(study, err));
+    if (study->free != NULL) {
+        goto done; // the rest is of pruning and probing
+    }
     COP_TRY(status, check_data(study, needs_data, err));
     COP_TRY(status, check_bounds(study, err));
     if (study->axis[COP_SPACE_FFN].node != NULL && study->ffn_ratio.node != NULL) {
@@ -265,27 +302,66 @@ static void init(cop_study_file *study, const char *name)
     study->trainer.schedule.minimum = -1.0;    // derived, unless the file names it
     study->trainer.schedule.warmup_steps = -1; // the same
     study->calibration_settings.sequence = 0;  // the same
+    study->fidelity = -1;                      // the same
     (void)snprintf(study->path, sizeof study->path, "%s", name);
+}
+
+static bool starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+// Axes, objectives and bounds of an evaluator are read elsewhere.
+static bool is_elsewhere(const cop_study_row *row)
+{
+    return starts_with(row->path, "space.") || starts_with(row->path, "budget.") ||
+           strcmp(row->path, "objectives") == 0;
+}
+
+// What names files is allowed beside an evaluator: the program may read the study file, too.
+static bool is_idle(const cop_study_row *row)
+{
+    return starts_with(row->path, "data.") || strcmp(row->path, "teacher") == 0 ||
+           strcmp(row->path, "importance") == 0;
+}
+
+static cop_status read_key(cop_study_file *study, const cop_study_row *row, bool has_evaluator,
+                           cop_error *err)
+{
+    const cop_config_node *root = cop_config_root(study->document);
+    const cop_config_node *node =
+        has_evaluator && is_elsewhere(row) ? NULL : find_path(root, row->path);
+
+    if (node != NULL && has_evaluator && cop_study_row_needs_teacher(row) && !is_idle(row)) {
+        return cop_config_fail(node, err, "has no use beside an evaluator (allowed: without)");
+    }
+    if (node != NULL && !has_evaluator && starts_with(row->path, "evaluator.")) {
+        return cop_config_fail(node, err, "has no use (allowed: with evaluator.command)");
+    }
+    if (node != NULL) {
+        return cop_study_row_read(study, row, node, err);
+    }
+    if (strcmp(row->fallback, "required") == 0 && !has_evaluator) {
+        return cop_config_fail(root, err, "the key %s is missing", row->path);
+    }
+    cop_study_row_default(study, row);
+    return COP_OK;
 }
 
 static cop_status read_keys(cop_study_file *study, cop_error *err)
 {
     const cop_config_node *root = cop_config_root(study->document);
+    const bool has_evaluator = find_path(root, "evaluator.command") != NULL;
     size_t count = 0;
     const cop_study_row *rows = cop_study_rows(&count);
     cop_status status = COP_OK;
 
-    COP_TRY(status, check_tree(root, "", err));
+    COP_TRY(status, check_tree(root, "", has_evaluator, err));
     for (size_t i = 0; i < count; i++) {
-        const cop_config_node *node = find_path(root, rows[i].path);
-        if (node != NULL) {
-            COP_TRY(status, cop_study_row_read(study, &rows[i], node, err));
-        } else if (strcmp(rows[i].fallback, "required") == 0) {
-            status = cop_config_fail(root, err, "the key %s is missing", rows[i].path);
-            goto done;
-        } else {
-            cop_study_row_default(study, &rows[i]);
-        }
+        COP_TRY(status, read_key(study, &rows[i], has_evaluator, err));
+    }
+    if (has_evaluator) {
+        COP_TRY(status, cop_free_space_read(&study->free, root, err));
     }
 
 done:
@@ -337,6 +413,7 @@ void cop_study_file_release(cop_study_file *study)
         cop_free(study->axis[i].value);
     }
     cop_free(study->ffn_ratio.value);
+    cop_free_space_destroy(study->free);
     cop_config_destroy(study->document);
     *study = (cop_study_file){0};
 }

@@ -9,6 +9,7 @@
 #include "distill/trainer.h"
 #include "prune/select.h"
 #include "search/candidate.h"
+#include "search/free_space.h"
 
 enum { COP_STUDY_PATH_BYTES = 1024, COP_STUDY_VALUES_MAX = 4096, COP_STUDY_RUNGS_MAX = 12 };
 
@@ -68,8 +69,21 @@ typedef struct cop_study_file {
     cop_objective objective[4];
     int objectives;
 
-    char strategy[16]; // "grid"
+    char strategy[16]; // a name that cop_strategy_find() knows
     uint64_t seed;
+    int64_t population;  // of a generation of nsga2, of the first design of surrogate
+    int64_t evaluations; // points that the strategy may have evaluated; 0: the whole grid
+    int64_t generations; // evaluations as a multiple of population; 0: not given
+    int64_t batch;       // points proposed at a time; 0: the strategy's choice
+    int64_t fidelity;    // stage at whose end a strategy is told; -1: chosen
+
+    // A program of the user instead of teacher, pruning and probes.
+    char evaluator_command[COP_STUDY_PATH_BYTES]; // "": none
+    int64_t evaluator_processes;                  // of each process of a search
+    double evaluator_timeout_seconds;             // of one evaluation; 0: none
+    int64_t evaluator_attempts;                   // at one point, before it counts as failed
+    int64_t evaluator_restarts; // of a process that dies without an answer, in a row
+    cop_free_space *free;       // axes, objectives and bounds with an evaluator, else NULL; owned
 
     int rungs;
     int64_t rung_tokens[COP_STUDY_RUNGS_MAX]; // cumulative, rising, rounded up to whole steps
@@ -98,7 +112,8 @@ typedef struct cop_study_file {
 } cop_study_file;
 
 // Reads and checks a file. Errors carry file:line:column and the key. `needs_data`: teacher weights and data
-// must be named (search, plan), else a bare config.json is enough (space).
+// must be named (search, plan), else a bare config.json is enough (space). With an evaluator neither is
+// needed; `space`, `objectives` and `budget` are then those of search/free_space.h.
 COP_MUST_CHECK cop_status cop_study_file_read(cop_study_file *out, const char *path,
                                               bool needs_data, cop_error *err);
 // The same from memory, for tests and fuzzing; `name` stands for the file.

@@ -7,6 +7,7 @@
 
 typedef enum cop_study_kind {
     COP_STUDY_PATH = 0, // text, relative to the study file; a char[COP_STUDY_PATH_BYTES]
+    COP_STUDY_TEXT,     // as it stands; a char[COP_STUDY_PATH_BYTES]
     COP_STUDY_INTEGER,  // int64_t or uint64_t
     COP_STUDY_NUMBER,   // double
     COP_STUDY_BOOLEAN,  // bool
@@ -15,8 +16,7 @@ typedef enum cop_study_kind {
     COP_STUDY_RATIOS,   // cop_axis_values of ratios
     COP_STUDY_OBJECTIVES,
     COP_STUDY_RUNGS,
-    COP_STUDY_STRATEGY,
-    COP_STUDY_ABSENT // known to the design, not available in this version
+    COP_STUDY_STRATEGY
 } cop_study_kind;
 
 enum { COP_STUDY_WORDS_MAX = 9 };
@@ -35,6 +35,9 @@ typedef struct cop_study_row {
     const char *help;
     bool is_free; // does not change the results of a study
 } cop_study_row;
+
+// Is the key one of the teacher's job, without a use when an evaluator of the user's does it?
+bool cop_study_row_needs_teacher(const cop_study_row *row);
 
 const cop_study_row *cop_study_rows(size_t *count);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "search/strategy.h"
 #include "search/study_internal.h"
 
 #define FIELD(name) offsetof(cop_study_file, name)
@@ -26,7 +27,7 @@
 
 static const cop_study_row rows[] = {
     {"teacher", COP_STUDY_PATH, FIELD(teacher), TEXT, "required",
-     "Hugging Face directory of the teacher; for `space` and `plan` a config.json is enough", true},
+     "Hugging Face directory of the teacher; for `space` and `plan` a config.json is enough; with an evaluator not needed", true},
     {"importance", COP_STUDY_PATH, FIELD(importance), TEXT, "none",
      "importance file made by `score`, made when absent; without the key <study directory>/importance.h5", true},
     {"data.train", COP_STUDY_PATH, FIELD(train), TEXT, "none",
@@ -73,14 +74,20 @@ static const cop_study_row rows[] = {
     {"objectives", COP_STUDY_OBJECTIVES, FIELD(objective), 1, 4, {NULL}, "", "loss, params",
      "what the front is made of, all minimised, loss first", false},
 
-    {"search.strategy", COP_STUDY_STRATEGY, FIELD(strategy), 0, 0, {"grid"}, "", "grid",
-     "how candidates are found: every point of the grid", false},
+    {"search.strategy", COP_STUDY_STRATEGY, FIELD(strategy), 0, 0, {NULL}, "", "grid",
+     "how candidates are found", false},
     {"search.seed", COP_STUDY_INTEGER, FIELD(seed), 0, EXACT, {NULL}, "", "1",
      "seed of all random draws", false},
-    {"search.population", COP_STUDY_ABSENT, 0, 0, 0, {NULL}, "", "none",
-     "not available in this version: belongs to strategy nsga2", false},
-    {"search.generations", COP_STUDY_ABSENT, 0, 0, 0, {NULL}, "", "none",
-     "not available in this version: belongs to strategy nsga2", false},
+    {"search.population", COP_STUDY_INTEGER, FIELD(population), 4, 100000, {NULL}, "candidates", "50",
+     "of a generation of nsga2, of the first design of surrogate", false},
+    {"search.generations", COP_STUDY_INTEGER, FIELD(generations), 1, 1e9, {NULL}, "", "none",
+     "evaluations as a multiple of population; not together with evaluations", false},
+    {"search.evaluations", COP_STUDY_INTEGER, FIELD(evaluations), 1, 1e12, {NULL}, "candidates", "none",
+     "candidates that the strategy may have evaluated; absent: all of the grid, 20 times population with the others", false},
+    {"search.batch", COP_STUDY_INTEGER, FIELD(batch), 0, 65536, {NULL}, "candidates", "0",
+     "proposed at a time by random, stratified and surrogate; 0: the strategy's choice", false},
+    {"search.fidelity", COP_STUDY_INTEGER, FIELD(fidelity), 0, COP_STUDY_RUNGS_MAX, {NULL}, "stage", "auto",
+     "stage whose figures a strategy learns from: 0 the pruned loss, 1 the first rung; absent: 1, with an evaluator its first fidelity", false},
 
     {"prune.order", COP_STUDY_CHOICE, FIELD(select.order), 0, 0, {"important", "random", "reversed"}, "", "important",
      "which units stay: the most important; the others are controls", false},
@@ -151,8 +158,16 @@ static const cop_study_row rows[] = {
     {"probe.checkpoint_seconds", COP_STUDY_NUMBER, FIELD(checkpoint_seconds), 0, 1e9, {NULL}, "s", "60",
      "a running probe is saved when this long has passed since it was last saved", true},
 
-    {"evaluator", COP_STUDY_ABSENT, 0, 0, 0, {NULL}, "", "none",
-     "not available in this version: evaluation by a program of the user", false},
+    {"evaluator.command", COP_STUDY_TEXT, FIELD(evaluator_command), TEXT, "none",
+     "shell command, run in the study file's folder, that evaluates instead of pruning and probing", false},
+    {"evaluator.processes", COP_STUDY_INTEGER, FIELD(evaluator_processes), 1, 256, {NULL}, "", "1",
+     "evaluators that run side by side, in each process of the search", true},
+    {"evaluator.timeout_seconds", COP_STUDY_NUMBER, FIELD(evaluator_timeout_seconds), 0, 1e9, {NULL}, "s", "0",
+     "longest evaluation; a longer one is ended and counts as failed; 0: no limit", true},
+    {"evaluator.attempts", COP_STUDY_INTEGER, FIELD(evaluator_attempts), 1, 100, {NULL}, "", "2",
+     "at one candidate, before it is recorded as failed", true},
+    {"evaluator.restarts", COP_STUDY_INTEGER, FIELD(evaluator_restarts), 0, 1000, {NULL}, "", "3",
+     "of an evaluator that ends without any answer, in a row, before the search stops", true},
 };
 
 // clang-format on
@@ -161,6 +176,21 @@ const cop_study_row *cop_study_rows(size_t *count)
 {
     *count = sizeof rows / sizeof rows[0];
     return rows;
+}
+
+bool cop_study_row_needs_teacher(const cop_study_row *row)
+{
+    static const char *const used[] = {"search.", "evaluator.", "probe.rungs", "probe.keep",
+                                       "probe.rescue"};
+    for (size_t i = 0; i < sizeof used / sizeof used[0]; i++) {
+        const size_t length = strlen(used[i]);
+        const bool is_folder = used[i][length - 1] == '.';
+        if (is_folder ? strncmp(row->path, used[i], length) == 0
+                      : strcmp(row->path, used[i]) == 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 size_t cop_study_word_count(const cop_study_row *row)
@@ -197,6 +227,7 @@ static const char *type_name(cop_study_kind kind)
 {
     switch (kind) {
     case COP_STUDY_PATH: return "path";
+    case COP_STUDY_TEXT: return "text";
     case COP_STUDY_INTEGER: return "integer";
     case COP_STUDY_NUMBER: return "number";
     case COP_STUDY_BOOLEAN: return "boolean";
@@ -206,9 +237,8 @@ static const char *type_name(cop_study_kind kind)
     case COP_STUDY_RATIOS: return "ratios";
     case COP_STUDY_OBJECTIVES: return "list of choices";
     case COP_STUDY_RUNGS: return "list of integers";
-    case COP_STUDY_ABSENT: break;
     }
-    return "absent";
+    return "?";
 }
 
 cop_study_key cop_study_key_at(size_t index)
@@ -228,8 +258,14 @@ cop_study_key cop_study_key_at(size_t index)
         (void)snprintf(key.range, sizeof key.range, "%.16g..%.16g", row->min, row->max);
         break;
     case COP_STUDY_BOOLEAN: (void)snprintf(key.range, sizeof key.range, "true, false"); break;
-    case COP_STUDY_CHOICE:
-    case COP_STUDY_STRATEGY: write_words(key.range, sizeof key.range, row); break;
+    case COP_STUDY_CHOICE: write_words(key.range, sizeof key.range, row); break;
+    case COP_STUDY_STRATEGY:
+        for (const cop_strategy_type *const *type = cop_strategy_types(); *type != NULL; type++) {
+            const size_t used = strlen(key.range);
+            (void)snprintf(key.range + used, sizeof key.range - used, "%s%s", used > 0 ? ", " : "",
+                           (*type)->name);
+        }
+        break;
     case COP_STUDY_OBJECTIVES:
         for (int i = COP_OBJECTIVE_LOSS; i <= COP_OBJECTIVE_FLOPS; i++) {
             const size_t used = strlen(key.range);
@@ -238,7 +274,7 @@ cop_study_key cop_study_key_at(size_t index)
         }
         break;
     case COP_STUDY_PATH:
-    case COP_STUDY_ABSENT: break;
+    case COP_STUDY_TEXT: break;
     }
     return key;
 }
@@ -266,11 +302,12 @@ bool cop_study_key_value(const cop_study_file *study, size_t index, cop_text *ou
     bool boolean = false;
     int choice = 0;
 
-    if (row->is_free) {
+    if (row->is_free || (study->free != NULL && cop_study_row_needs_teacher(row))) {
         return false;
     }
     switch (row->kind) {
-    case COP_STUDY_PATH: cop_text_append(out, field); break;
+    case COP_STUDY_PATH:
+    case COP_STUDY_TEXT: cop_text_append(out, field); break;
     case COP_STUDY_INTEGER:
         memcpy(&integer, field, sizeof integer);
         cop_text_appendf(out, "%lld", (long long)integer);
@@ -304,7 +341,6 @@ bool cop_study_key_value(const cop_study_file *study, size_t index, cop_text *ou
         }
         break;
     case COP_STUDY_STRATEGY: cop_text_append(out, study->strategy); break;
-    case COP_STUDY_ABSENT: return false;
     }
     return true;
 }

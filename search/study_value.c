@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "search/strategy.h"
 #include "search/study_internal.h"
 
 // Steps of an axis may be fractions such as 0.1, whose multiples are not exact.
@@ -256,22 +257,38 @@ done:
 
 // --- One key ------------------------------------------------------------------------------------
 
-static cop_status read_strategy(cop_study_file *study, const cop_study_row *row,
-                                const cop_config_node *node, cop_error *err)
+static cop_status read_strategy(cop_study_file *study, const cop_config_node *node, cop_error *err)
 {
-    const char *text = cop_config_node_text(node);
+    enum { STRATEGIES_MAX = 16 };
+
+    const char *words[STRATEGIES_MAX] = {NULL};
+    const cop_strategy_type *const *types = cop_strategy_types();
+    size_t count = 0;
     int choice = 0;
 
-    if (strcmp(text, "nsga2") == 0 || strcmp(text, "surrogate") == 0) {
-        return cop_config_fail(node, err, "%s is not available in this version (allowed: grid)",
-                               text);
+    for (; types[count] != NULL && count < STRATEGIES_MAX; count++) {
+        words[count] = types[count]->name;
     }
-    const cop_status status =
-        cop_config_choice(&choice, node, row->words, cop_study_word_count(row), err);
+    const cop_status status = cop_config_choice(&choice, node, words, count, err);
     if (status == COP_OK) {
-        (void)snprintf(study->strategy, sizeof study->strategy, "%s", row->words[choice]);
+        (void)snprintf(study->strategy, sizeof study->strategy, "%s", words[choice]);
     }
     return status;
+}
+
+static cop_status read_text(char *field, const cop_config_node *node, cop_error *err)
+{
+    const char *value = NULL;
+    const cop_status status = cop_config_text(&value, node, err);
+    if (status != COP_OK) {
+        return status;
+    }
+    if (strlen(value) >= COP_STUDY_PATH_BYTES) {
+        return cop_config_fail(node, err, "has %zu bytes (allowed: up to %d)", strlen(value),
+                               COP_STUDY_PATH_BYTES - 1);
+    }
+    memcpy(field, value, strlen(value) + 1);
+    return COP_OK;
 }
 
 cop_status cop_study_row_read(cop_study_file *study, const cop_study_row *row,
@@ -286,6 +303,7 @@ cop_status cop_study_row_read(cop_study_file *study, const cop_study_row *row,
 
     switch (row->kind) {
     case COP_STUDY_PATH: status = read_path(study, row, node, err); break;
+    case COP_STUDY_TEXT: status = read_text(field, node, err); break;
     case COP_STUDY_INTEGER:
         COP_TRY(status, cop_config_i64(&integer, node, (int64_t)row->min, (int64_t)row->max, err));
         memcpy(field, &integer, sizeof integer);
@@ -307,10 +325,7 @@ cop_status cop_study_row_read(cop_study_file *study, const cop_study_row *row,
     case COP_STUDY_RATIOS: status = cop_study_axis_read(field, row, node, err); break;
     case COP_STUDY_OBJECTIVES: status = read_objectives(study, node, err); break;
     case COP_STUDY_RUNGS: status = read_rungs(study, row, node, err); break;
-    case COP_STUDY_STRATEGY: status = read_strategy(study, row, node, err); break;
-    case COP_STUDY_ABSENT:
-        status = cop_config_fail(node, err, "%s (allowed: leave the key out)", row->help);
-        break;
+    case COP_STUDY_STRATEGY: status = read_strategy(study, node, err); break;
     }
 
 done:
@@ -359,7 +374,7 @@ void cop_study_row_default(cop_study_file *study, const cop_study_row *row)
     case COP_STUDY_PATH:
     case COP_STUDY_AXIS:
     case COP_STUDY_RATIOS:
-    case COP_STUDY_RUNGS:
-    case COP_STUDY_ABSENT: break;
+    case COP_STUDY_TEXT:
+    case COP_STUDY_RUNGS: break;
     }
 }
