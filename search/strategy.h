@@ -13,6 +13,8 @@
 
 typedef struct cop_strategy cop_strategy;
 
+enum { COP_STRATEGY_POPULATION_MAX = 1000000 };
+
 typedef struct cop_strategy_options {
     int objectives;     // 1 … COP_FRONT_OBJECTIVES_MAX, all minimised
     int64_t population; // nsga2: points of a generation; surrogate: of the first design
