@@ -20,3 +20,11 @@ char *cop_clock_date(char *out)
     }
     return out;
 }
+
+void cop_clock_pause(double seconds)
+{
+    const double whole = seconds > 0 ? (double)(time_t)seconds : 0;
+    const struct timespec moment = {.tv_sec = (time_t)whole,
+                                    .tv_nsec = seconds > 0 ? (long)((seconds - whole) * 1e9) : 0};
+    (void)nanosleep(&moment, NULL);
+}

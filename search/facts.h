@@ -5,6 +5,7 @@
 #ifndef COP_SEARCH_FACTS_H
 #define COP_SEARCH_FACTS_H
 
+#define COP_FACT_KIND       "kind"       // "teacher", or "evaluator" (search/trial_store.h)
 #define COP_FACT_STUDY      "study"      // path of the study file, absolute
 #define COP_FACT_SEED       "seed"       // integer
 #define COP_FACT_OBJECTIVES "objectives" // "loss,params"
@@ -17,11 +18,13 @@
 #define COP_FACT_FEASIBLE   "feasible"
 #define COP_FACT_EXCLUDED   "excluded" // "params >= 7.8e9: 12; params <= 8.5e9: 30"
 #define COP_FACT_COMMAND    "command"
-#define COP_FACT_FINISHED   "finished"      // date; absent while the study is not finished
-#define COP_FACT_STABLE     "stopped_early" // why no further rung was run
-#define COP_FACT_BATCH      "batch_tokens"
-#define COP_FACT_SEQUENCE   "sequence"
-#define COP_FACT_PRECISION  "precision"
+#define COP_FACT_FINISHED   "finished" // date; absent or empty while the study is not finished
+#define COP_FACT_EXTENDING \
+    "extending" // COP_CHANGED_… that are still to be seen to; absent or 0: none
+#define COP_FACT_STABLE    "stopped_early" // why no further rung was run
+#define COP_FACT_BATCH     "batch_tokens"
+#define COP_FACT_SEQUENCE  "sequence"
+#define COP_FACT_PRECISION "precision"
 
 // Prefixes of book-keeping that is no provenance.
 #define COP_FACT_STAGE_PREFIX   "stage."

@@ -205,6 +205,32 @@ done:
     return status;
 }
 
+void cop_free_space_describe(cop_text *axes, cop_text *objectives, cop_text *bounds,
+                             const cop_free_space *space)
+{
+    for (int i = 0; i < space->axes; i++) {
+        const cop_free_axis *axis = &space->axis[i];
+        cop_text_appendf(axes, "%s%s: ", i > 0 ? "; " : "", axis->name);
+        if (axis->word == NULL && axis->value == NULL) {
+            cop_text_appendf(axes, "%lld from %.17g by %.17g", (long long)axis->levels, axis->from,
+                             axis->step);
+            continue;
+        }
+        for (int32_t k = 0; k < axis->levels; k++) {
+            cop_text_append(axes, k > 0 ? ", " : "");
+            append_value(axes, space, i, k);
+        }
+    }
+    for (int i = 0; i < space->objectives; i++) {
+        cop_text_appendf(objectives, "%s%s", i > 0 ? "," : "", space->objective[i]);
+    }
+    for (int i = 0; i < space->bounds; i++) {
+        const cop_free_bound *bound = &space->bound[i];
+        cop_text_appendf(bounds, "%s%.17g <= %s <= %.17g", i > 0 ? "; " : "", bound->min,
+                         bound->metric, bound->max);
+    }
+}
+
 // --- Bounds -------------------------------------------------------------------------------------
 
 double cop_free_space_violation(const cop_free_space *space,

@@ -72,6 +72,10 @@ COP_MUST_CHECK cop_status cop_free_space_id(char out[COP_FREE_ID_BYTES],
                                             const cop_free_space *space, const int32_t *genome,
                                             cop_error *err);
 
+// What the space, the objectives or the bounds are, in one line: equal text, equal meaning.
+void cop_free_space_describe(cop_text *axes, cop_text *objectives, cop_text *bounds,
+                             const cop_free_space *space);
+
 // By how much metric values exceed the bounds: each relative to its bound (absolute where that is below 1),
 // summed; 0: feasible. `metric` gives the value of a name, NaN: missing, which counts as +infinity.
 double cop_free_space_violation(const cop_free_space *space,

@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/processes.h"
+#include "search/facts.h"
+#include "search/trials.h"
 #include "search/workers.h"
 
 static cop_status reread(cop_run *run, cop_error *err)
@@ -257,9 +259,9 @@ static cop_status run_all(cop_run *run, cop_error *err)
         cop_run_note(run, COP_LOG_INFO, "stopped; the same command continues");
         goto done;
     }
-    COP_TRY(status, cop_store_get(run->store, "finished", &finished, err));
-    if (finished == NULL) {
-        COP_TRY(status, cop_store_set(run->store, "finished", cop_clock_date(date), err));
+    COP_TRY(status, cop_store_get(run->store, COP_FACT_FINISHED, &finished, err));
+    if (finished == NULL || finished[0] == '\0') {
+        COP_TRY(status, cop_store_set(run->store, COP_FACT_FINISHED, cop_clock_date(date), err));
         cop_run_note(run, COP_LOG_INFO, "the study is finished");
     } else {
         cop_run_note(run, COP_LOG_INFO, "the study was finished on %s", finished);
@@ -286,8 +288,11 @@ cop_status cop_search_run(const cop_study_file *study, const cop_search_options 
     run->options = options;
     run->is_worker = cop_processes_self().rank > 0;
     // The message is wanted for the log even when the caller does not want it.
-    const cop_status status = run->is_worker ? cop_worker_run(run, err != NULL ? err : &own)
-                                             : run_all(run, err != NULL ? err : &own);
+    const bool has_evaluator = study->free != NULL;
+    cop_status (*const work)(cop_run *, cop_error *) =
+        run->is_worker ? (has_evaluator ? cop_trials_serve : cop_worker_run)
+                       : (has_evaluator ? cop_trials_search : run_all);
+    const cop_status status = work(run, err != NULL ? err : &own);
     cop_workers_quit(run);
     if (status != COP_OK) {
         cop_run_note(run, COP_LOG_DEBUG, "failed: %s", err != NULL ? err->message : own.message);

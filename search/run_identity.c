@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/system.h"
 #include "base/version.h"
+#include "search/facts.h"
 #include "search/run_internal.h"
 
 cop_status cop_run_is(cop_run *run, const char *key, const char *value, bool *out, cop_error *err)
@@ -52,6 +53,57 @@ cop_status cop_run_set_i64(cop_run *run, const char *key, int64_t value, cop_err
     return cop_store_set(run->store, key, text, err);
 }
 
+// What --extend may change, by the beginning of the key.
+static unsigned change_of(const char *key)
+{
+    static const struct {
+        const char *prefix;
+        unsigned change;
+    } table[] = {{"search.evaluations", COP_CHANGED_EVALUATIONS},
+                 {"search.generations", COP_CHANGED_EVALUATIONS},
+                 {"probe.rungs", COP_CHANGED_RUNGS},
+                 {"space", COP_CHANGED_SPACE},
+                 {"budget", COP_CHANGED_BUDGET}};
+
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        if (strncmp(key, table[i].prefix, strlen(table[i].prefix)) == 0) {
+            return table[i].change;
+        }
+    }
+    return 0;
+}
+
+static cop_status claim_setting(cop_run *run, const char *key, const char *value, cop_error *err)
+{
+    const unsigned change = change_of(key);
+    char name[96];
+    bool is_same = false;
+    char *stored = NULL;
+    cop_status status = COP_OK;
+
+    (void)snprintf(name, sizeof name, "setting.%s", key);
+    COP_TRY(status, cop_store_get(run->store, name, &stored, err));
+    is_same = stored == NULL || strcmp(stored, value) == 0;
+    if (is_same || change == 0) {
+        status = cop_run_claim(run, name, key, value, err);
+    } else if (run->options->extend) {
+        // On disk before the setting is: what follows from it must follow after a kill as well.
+        run->changes |= change;
+        COP_TRY(status, cop_run_set_i64(run, COP_FACT_EXTENDING, (int64_t)run->changes, err));
+        COP_TRY(status, cop_store_set(run->store, name, value, err));
+        cop_run_note(run, COP_LOG_INFO, "extended: %s was %s, is %s", key, stored, value);
+    } else {
+        status = COP_FAIL(err, COP_ERR_CONFIG,
+                          "%s: is another study: its %s is %s, that of %s is %s (allowed: the "
+                          "same, another directory, or --extend)",
+                          run->options->directory, key, stored, run->study->path, value);
+    }
+
+done:
+    cop_free(stored);
+    return status;
+}
+
 static cop_status claim_settings(cop_run *run, cop_error *err)
 {
     cop_status status = COP_OK;
@@ -59,14 +111,12 @@ static cop_status claim_settings(cop_run *run, cop_error *err)
 
     for (size_t i = 0; i < cop_study_key_count(); i++) {
         const cop_study_key key = cop_study_key_at(i);
-        char name[96];
         cop_text_release(&value);
         if (!cop_study_key_value(run->study, i, &value)) {
             continue;
         }
         COP_TRY(status, cop_text_check(&value, key.path, err));
-        (void)snprintf(name, sizeof name, "setting.%s", key.path);
-        COP_TRY(status, cop_run_claim(run, name, key.path, cop_text_view(&value), err));
+        COP_TRY(status, claim_setting(run, key.path, cop_text_view(&value), err));
     }
 
 done:
@@ -200,18 +250,14 @@ done:
     return status;
 }
 
-// Who computed it, where and with what.
-static cop_status set_provenance(cop_run *run, cop_error *err)
+static cop_status count_resumes(cop_run *run, cop_error *err)
 {
-    char cpu[128];
-    char threads[32];
     char date[COP_CLOCK_DATE_BYTES];
     char *created = NULL;
     char *resumes = NULL;
     int64_t count = 0;
     cop_status status = COP_OK;
 
-    cop_system_cpu_name(cpu, sizeof cpu);
     COP_TRY(status, cop_store_get(run->store, "created", &created, err));
     if (created == NULL) {
         COP_TRY(status, cop_store_set(run->store, "created", cop_clock_date(date), err));
@@ -223,18 +269,6 @@ static cop_status set_provenance(cop_run *run, cop_error *err)
         }
         COP_TRY(status, cop_run_set_i64(run, "resumes", count, err));
     }
-    COP_TRY(status, cop_store_set(run->store, "program", cop_version(), err));
-    COP_TRY(status, cop_store_set(run->store, "cpu", cpu, err));
-    (void)snprintf(threads, sizeof threads, "%d", cop_system_threads());
-    COP_TRY(status, note_change(run, "threads", threads, " threads", err));
-    COP_TRY(status, note_device(run, err));
-    if (run->options->command != NULL) {
-        COP_TRY(status, cop_store_set(run->store, "command", run->options->command, err));
-    }
-    COP_TRY(status, cop_run_set_path(run, "study", run->study->path, err));
-    COP_TRY(status, cop_run_set_path(run, "teacher", run->study->teacher, err));
-    COP_TRY(status, cop_run_set_path(run, "train", run->study->train, err));
-    COP_TRY(status, cop_run_set_path(run, "validation", run->study->validation, err));
 
 done:
     cop_free(created);
@@ -242,15 +276,149 @@ done:
     return status;
 }
 
+// By which program, where and when.
+static cop_status set_origin(cop_run *run, cop_error *err)
+{
+    char cpu[128];
+    cop_status status = COP_OK;
+
+    cop_system_cpu_name(cpu, sizeof cpu);
+    COP_TRY(status, count_resumes(run, err));
+    COP_TRY(status, cop_store_set(run->store, "program", cop_version(), err));
+    COP_TRY(status, cop_store_set(run->store, "cpu", cpu, err));
+    if (run->options->command != NULL) {
+        COP_TRY(status, cop_store_set(run->store, "command", run->options->command, err));
+    }
+    COP_TRY(status, cop_run_set_path(run, "study", run->study->path, err));
+
+done:
+    return status;
+}
+
+// Who computed it, where and with what.
+static cop_status set_provenance(cop_run *run, cop_error *err)
+{
+    char threads[32];
+    cop_status status = COP_OK;
+
+    COP_TRY(status, set_origin(run, err));
+    (void)snprintf(threads, sizeof threads, "%d", cop_system_threads());
+    COP_TRY(status, note_change(run, "threads", threads, " threads", err));
+    COP_TRY(status, note_device(run, err));
+    COP_TRY(status, cop_run_set_path(run, "teacher", run->study->teacher, err));
+    COP_TRY(status, cop_run_set_path(run, "train", run->study->train, err));
+    COP_TRY(status, cop_run_set_path(run, "validation", run->study->validation, err));
+
+done:
+    return status;
+}
+
+// A directory holds a study of a teacher or one of an evaluator.
+static cop_status claim_kind(cop_run *run, const char *kind, cop_error *err)
+{
+    char *created = NULL;
+    char *stored = NULL;
+    cop_status status = COP_OK;
+
+    COP_TRY(status, cop_store_get(run->store, "created", &created, err));
+    COP_TRY(status, cop_store_get(run->store, COP_FACT_KIND, &stored, err));
+    if (stored == NULL && created != NULL && strcmp(kind, "teacher") != 0) {
+        // Begun by a version that knew teachers only.
+        status = COP_FAIL(err, COP_ERR_CONFIG,
+                          "%s: is a study with a teacher, %s has an evaluator (allowed: another "
+                          "directory)",
+                          run->options->directory, run->study->path);
+        goto done;
+    }
+    COP_TRY(status, cop_run_claim(run, COP_FACT_KIND, "evaluator or teacher", kind, err));
+
+done:
+    cop_free(created);
+    cop_free(stored);
+    return status;
+}
+
+static cop_status reopen(cop_run *run, cop_error *err)
+{
+    return run->changes != 0 ? cop_store_set(run->store, COP_FACT_FINISHED, "", err) : COP_OK;
+}
+
+// An extension that a kill interrupted is still to be made.
+static cop_status find_changes(cop_run *run, cop_error *err)
+{
+    char *stored = NULL;
+    int64_t changes = 0;
+    cop_status status = COP_OK;
+
+    COP_TRY(status, cop_store_get(run->store, COP_FACT_EXTENDING, &stored, err));
+    if (stored != NULL && cop_text_to_i64(stored, &changes)) {
+        run->changes |= (unsigned)changes;
+    }
+
+done:
+    cop_free(stored);
+    return status;
+}
+
+cop_status cop_run_extended(cop_run *run, cop_error *err)
+{
+    run->changes = 0;
+    return cop_run_set_i64(run, COP_FACT_EXTENDING, 0, err);
+}
+
+cop_status cop_run_identify_trials(cop_run *run, cop_error *err)
+{
+    const cop_study_file *study = run->study;
+    cop_status status = COP_OK;
+    cop_text axes = {0};
+    cop_text objectives = {0};
+    cop_text bounds = {0};
+    cop_text rungs = {0};
+    char number[40];
+
+    for (int i = 0; i < study->rungs; i++) {
+        cop_text_appendf(&rungs, "%s%" PRId64, i > 0 ? "," : "", study->rung_tokens[i]);
+    }
+    cop_free_space_describe(&axes, &objectives, &bounds, study->free);
+    COP_TRY(status, cop_text_check(&axes, "space", err));
+    COP_TRY(status, cop_text_check(&objectives, "objectives", err));
+    COP_TRY(status, cop_text_check(&bounds, "budget", err));
+    COP_TRY(status, cop_text_check(&rungs, "rungs", err));
+    COP_TRY(status, claim_kind(run, "evaluator", err));
+    COP_TRY(status, find_changes(run, err));
+    COP_TRY(status, claim_settings(run, err));
+    COP_TRY(status, claim_setting(run, "space", cop_text_view(&axes), err));
+    COP_TRY(status, claim_setting(run, "objectives", cop_text_view(&objectives), err));
+    COP_TRY(status, claim_setting(run, "budget", cop_text_view(&bounds), err));
+    COP_TRY(status, set_origin(run, err));
+    COP_TRY(status,
+            cop_store_set(run->store, COP_FACT_OBJECTIVES, cop_text_view(&objectives), err));
+    COP_TRY(status, cop_store_set(run->store, COP_FACT_RUNGS, cop_text_view(&rungs), err));
+    COP_TRY(status, cop_run_set_i64(run, COP_FACT_SEED, (int64_t)study->seed, err));
+    (void)snprintf(number, sizeof number, "%.17g", cop_free_space_size(study->free));
+    COP_TRY(status, cop_store_set(run->store, COP_FACT_SPACE_SIZE, number, err));
+    COP_TRY(status, reopen(run, err));
+
+done:
+    cop_text_release(&axes);
+    cop_text_release(&objectives);
+    cop_text_release(&bounds);
+    cop_text_release(&rungs);
+    return status;
+}
+
 cop_status cop_run_identify(cop_run *run, cop_error *err)
 {
     cop_status status = COP_OK;
 
+    COP_TRY(status, claim_kind(run, "teacher", err));
+    COP_TRY(status, find_changes(run, err));
     COP_TRY(status, claim_settings(run, err));
     COP_TRY(status, claim_backend(run, err));
     COP_TRY(status, claim_hashes(run, err));
     COP_TRY(status, set_summary(run, err));
     COP_TRY(status, set_provenance(run, err));
+    COP_TRY(status, reopen(run, err));
 
 done:
     return status;

@@ -44,7 +44,8 @@ typedef struct cop_run {
     int64_t tokens_here; // of them by this process
     char what[96];
     bool is_stopped;
-    bool wants_stop; // another process, or a failure, asks for a stop
+    bool wants_stop;  // another process, or a failure, asks for a stop
+    unsigned changes; // COP_CHANGED_…: what --extend changed
 
     struct {
         int stage;
@@ -59,6 +60,14 @@ typedef struct cop_run {
     int prepared_stage; // of a worker: whose teacher states are open
     bool has_quit;      // rank 0 gave up while a candidate was at work
 } cop_run;
+
+// What --extend found to differ from what the directory was begun with.
+enum {
+    COP_CHANGED_EVALUATIONS = 1,
+    COP_CHANGED_RUNGS = 2,
+    COP_CHANGED_SPACE = 4,
+    COP_CHANGED_BUDGET = 8
+};
 
 // What a process is asked to do: one candidate at one stage.
 typedef struct cop_assignment {
@@ -82,6 +91,8 @@ typedef struct cop_outcome {
 
 // Directory, database and identity; data, teacher, importance, states of held-out text.
 COP_MUST_CHECK cop_status cop_run_open(cop_run *run, cop_error *err);
+// Its first part: makes or finds the study directory, opens database and log.
+COP_MUST_CHECK cop_status cop_run_open_directory(cop_run *run, cop_error *err);
 // The same for a worker: reads only, once rank 0 has opened the study.
 COP_MUST_CHECK cop_status cop_run_open_worker(cop_run *run, cop_precision precision,
                                               int64_t micro_batch, cop_error *err);
@@ -111,8 +122,13 @@ COP_MUST_CHECK cop_status cop_run_prepare_teacher(cop_run *run, int stage, cop_e
 
 // --- run_identity.c: is the directory this study's? ----------------------------------------------
 
-// Compares every setting and hash with the stored ones, storing them when the study is new.
+// Compares every setting and hash with the stored ones, storing them when the study is new. With --extend some
+// may differ: run->changes.
 COP_MUST_CHECK cop_status cop_run_identify(cop_run *run, cop_error *err);
+// What --extend changed has been seen to.
+COP_MUST_CHECK cop_status cop_run_extended(cop_run *run, cop_error *err);
+// cop_run_identify() for a study with an evaluator.
+COP_MUST_CHECK cop_status cop_run_identify_trials(cop_run *run, cop_error *err);
 // Stores the absolute form of a path.
 COP_MUST_CHECK cop_status cop_run_set_path(cop_run *run, const char *key, const char *path,
                                            cop_error *err);

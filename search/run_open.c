@@ -115,7 +115,7 @@ static cop_status check_directory(const cop_run *run, cop_error *err)
         directory);
 }
 
-static cop_status open_directory(cop_run *run, cop_error *err)
+cop_status cop_run_open_directory(cop_run *run, cop_error *err)
 {
     const char *directory = run->options->directory;
     cop_status status = COP_OK;
@@ -131,7 +131,7 @@ static cop_status open_directory(cop_run *run, cop_error *err)
         status = nomem(run, err);
         goto done;
     }
-    if (!cop_file_exists(copy) && cop_file_exists(run->study->path)) {
+    if ((!cop_file_exists(copy) || run->options->extend) && cop_file_exists(run->study->path)) {
         COP_TRY(status, cop_file_copy(copy, run->study->path, err));
     }
     run->log = fopen(log, "a");
@@ -406,7 +406,7 @@ cop_status cop_run_open(cop_run *run, cop_error *err)
     COP_TRY(status, open_space(run, err));
     COP_TRY(status, open_data(run, err));
     COP_TRY(status, cop_backend_create_own(&run->backend, run->options->backend, err));
-    COP_TRY(status, open_directory(run, err));
+    COP_TRY(status, cop_run_open_directory(run, err));
     COP_TRY(status, cop_run_identify(run, err));
     COP_TRY(status, plan_sizes(run, err));
     COP_TRY(status, open_importance(run, &importance, err));

@@ -34,6 +34,10 @@ typedef struct cop_search_options {
     volatile int *stop;    // set to nonzero (signal handler): finish the step, save, return
     bool *was_stopped;     // out; may be NULL
     const char *command;   // command line, for provenance; may be NULL
+    // Takes a study file with more evaluations, further rungs, another space or budget than the directory was
+    // begun with: what was found and still holds is used again, and the result is that of a study which was
+    // begun with it.
+    bool extend;
     // The device of a study on the CPU, for provenance: what its matmuls run on. NULL: its name.
     const char *cpu_device;
     // Called after every training step and every evaluation, e.g. to set `stop`. NULL: none.

@@ -46,28 +46,30 @@ static bool is_in(int64_t value, int64_t min, int64_t max)
     return value >= min && value <= max;
 }
 
-static cop_status read_facts(cop_snapshot *out, cop_store *store, cop_error *err)
+cop_status cop_facts_read(cop_fact **out, int64_t *facts, cop_store *store, cop_error *err)
 {
     cop_status status = COP_OK;
     sqlite3_stmt *row = NULL;
     bool has_row = false;
     int64_t count = 0;
+    *out = NULL;
+    *facts = 0;
     COP_TRY(status, cop_store_prepare(store, "SELECT count(*) FROM fact", &row, err));
     COP_TRY(status, cop_store_next(store, row, &has_row, err));
     count = has_row ? sqlite3_column_int64(row, 0) : 0;
     (void)sqlite3_reset(row);
-    out->fact = cop_alloc((size_t)count + 1, sizeof *out->fact);
-    if (out->fact == NULL) {
+    *out = cop_alloc((size_t)count + 1, sizeof **out);
+    if (*out == NULL) {
         return nomem(store, err);
     }
     COP_TRY(status,
             cop_store_prepare(store, "SELECT key, value FROM fact ORDER BY key", &row, err));
     for (;;) {
         COP_TRY(status, cop_store_next(store, row, &has_row, err));
-        if (!has_row || out->facts == count) {
+        if (!has_row || *facts == count) {
             break;
         }
-        cop_fact *fact = &out->fact[out->facts++];
+        cop_fact *fact = &(*out)[(*facts)++];
         fact->key = cop_alloc_string(column_text(row, 0));
         fact->value = cop_alloc_string(column_text(row, 1));
         if (fact->key == NULL || fact->value == NULL) {
@@ -78,6 +80,25 @@ static cop_status read_facts(cop_snapshot *out, cop_store *store, cop_error *err
 done:
     (void)sqlite3_reset(row);
     return status;
+}
+
+void cop_facts_release(cop_fact *facts, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        cop_free(facts[i].key);
+        cop_free(facts[i].value);
+    }
+    cop_free(facts);
+}
+
+const char *cop_facts_find(const cop_fact *facts, int64_t count, const char *key)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (strcmp(facts[i].key, key) == 0) {
+            return facts[i].value;
+        }
+    }
+    return NULL;
 }
 
 static cop_status read_candidate(cop_snapshot_candidate *out, sqlite3_stmt *row, cop_store *store,
@@ -317,7 +338,7 @@ cop_status cop_snapshot_read(cop_snapshot *out, cop_store *store, cop_error *err
     cop_status status = COP_OK;
     *out = (cop_snapshot){0};
     COP_TRY(status, cop_store_begin_read(store, err));
-    COP_TRY(status, read_facts(out, store, err));
+    COP_TRY(status, cop_facts_read(&out->fact, &out->facts, store, err));
     COP_TRY(status, read_candidates(out, store, err));
     COP_TRY(status, read_stages(out, store, err));
     COP_TRY(status, read_curves(out, store, err));
@@ -338,23 +359,14 @@ void cop_snapshot_release(cop_snapshot *snapshot)
         }
         cop_free(candidate->curve);
     }
-    for (int64_t i = 0; i < snapshot->facts; i++) {
-        cop_free(snapshot->fact[i].key);
-        cop_free(snapshot->fact[i].value);
-    }
     cop_free(snapshot->candidate);
-    cop_free(snapshot->fact);
+    cop_facts_release(snapshot->fact, snapshot->facts);
     *snapshot = (cop_snapshot){0};
 }
 
 const char *cop_snapshot_fact(const cop_snapshot *snapshot, const char *key)
 {
-    for (int64_t i = 0; i < snapshot->facts; i++) {
-        if (strcmp(snapshot->fact[i].key, key) == 0) {
-            return snapshot->fact[i].value;
-        }
-    }
-    return NULL;
+    return cop_facts_find(snapshot->fact, snapshot->facts, key);
 }
 
 int64_t cop_snapshot_find(const cop_snapshot *snapshot, const char *id)

@@ -38,6 +38,12 @@ typedef struct cop_snapshot {
     int64_t facts;
 } cop_snapshot;
 
+// Everything stored with cop_store_set(), sorted by key; owned: cop_facts_release().
+COP_MUST_CHECK cop_status cop_facts_read(cop_fact **out, int64_t *count, cop_store *store,
+                                         cop_error *err);
+void cop_facts_release(cop_fact *facts, int64_t count);
+const char *cop_facts_find(const cop_fact *facts, int64_t count, const char *key); // NULL: none
+
 COP_MUST_CHECK cop_status cop_snapshot_read(cop_snapshot *out, cop_store *store, cop_error *err);
 void cop_snapshot_release(cop_snapshot *snapshot);
 const char *cop_snapshot_fact(const cop_snapshot *snapshot, const char *key); // NULL: none

@@ -9,9 +9,9 @@
 #include "search/store.h"
 
 enum {
-    COP_STORE_VERSION = 1,
+    COP_STORE_VERSION = 2,
     COP_STORE_APPLICATION = 0x434f5050, // "COPP", in the header of the database
-    COP_STORE_STATEMENTS_MAX = 24,
+    COP_STORE_STATEMENTS_MAX = 40,
     COP_STORE_STAGE_MAX = 12,
     COP_STORE_SEQUENCES_MAX = 1 << 20
 };

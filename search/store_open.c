@@ -10,6 +10,21 @@
 #include "base/text.h"
 #include "search/store_internal.h"
 
+// Points that an evaluator of the user's is asked for, since version 2.
+static const char schema_trials[] =
+    "CREATE TABLE trial ("
+    " id TEXT PRIMARY KEY, number INTEGER NOT NULL UNIQUE, batch INTEGER NOT NULL,"
+    " point TEXT NOT NULL, is_failed INTEGER NOT NULL DEFAULT 0,"
+    " failures INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',"
+    " checksum TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE result ("
+    " trial TEXT NOT NULL REFERENCES trial (id), stage INTEGER NOT NULL, fidelity REAL NOT NULL,"
+    " seconds REAL NOT NULL, metrics TEXT NOT NULL, checksum TEXT NOT NULL,"
+    " PRIMARY KEY (trial, stage)) WITHOUT ROWID;"
+    "CREATE TABLE proposal (" // of a strategy, to a study with a teacher
+    " candidate TEXT PRIMARY KEY REFERENCES candidate (id), batch INTEGER NOT NULL,"
+    " slot INTEGER NOT NULL, genes TEXT NOT NULL) WITHOUT ROWID;";
+
 static const char schema[] =
     "CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE candidate ("
@@ -53,14 +68,18 @@ done:
     return status;
 }
 
-static cop_status create_schema(cop_store *store, cop_error *err)
+// From nothing, or from the version before.
+static cop_status create_schema(cop_store *store, bool is_new, cop_error *err)
 {
     cop_status status = COP_OK;
     char pragma[96];
     (void)snprintf(pragma, sizeof pragma, "PRAGMA application_id = %d; PRAGMA user_version = %d;",
                    COP_STORE_APPLICATION, COP_STORE_VERSION);
     COP_TRY(status, cop_store_begin(store, true, err));
-    COP_TRY(status, cop_store_exec(store, schema, err));
+    if (is_new) {
+        COP_TRY(status, cop_store_exec(store, schema, err));
+    }
+    COP_TRY(status, cop_store_exec(store, schema_trials, err));
     COP_TRY(status, cop_store_exec(store, pragma, err));
     COP_TRY(status, cop_store_commit(store, err));
 done:
@@ -109,7 +128,7 @@ static cop_status check_schema(cop_store *store, cop_error *err)
         if (store->mode == COP_STORE_READ) {
             return COP_FAIL(err, COP_ERR_FORMAT, "%s: holds no study yet", store->path);
         }
-        return create_schema(store, err);
+        return create_schema(store, true, err);
     }
     if (application != COP_STORE_APPLICATION || version < 1) {
         return COP_FAIL(err, COP_ERR_FORMAT, "%s: is an SQLite database, but no study of coppice",
@@ -120,7 +139,10 @@ static cop_status check_schema(cop_store *store, cop_error *err)
                         "%s: schema version is %lld, made by a newer coppice (allowed: 1..%d)",
                         store->path, (long long)version, COP_STORE_VERSION);
     }
-    status = check_structure(store, err);
+    COP_TRY(status, check_structure(store, err));
+    if (version == 1 && store->mode == COP_STORE_OWN) {
+        status = create_schema(store, false, err);
+    }
 done:
     return status;
 }

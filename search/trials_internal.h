@@ -1,0 +1,39 @@
+// What the loop of an evaluator's study shares with the part that hands out and takes back evaluations.
+
+#ifndef COP_SEARCH_TRIALS_INTERNAL_H
+#define COP_SEARCH_TRIALS_INTERNAL_H
+
+#include "search/evaluator.h"
+#include "search/trials.h"
+
+typedef struct cop_trials_desk cop_trials_desk; // trials_desk.c
+
+typedef struct cop_trials_run {
+    cop_run *run;
+    const cop_free_space *space;
+    cop_domain domain;
+    cop_strategy *strategy;
+    cop_evaluator *pool;
+    cop_trials trials;
+    cop_trials detached; // of before the space was changed: results to be used again
+    cop_trials_desk *desk;
+    int64_t planned; // evaluations in all, for the progress; 0: not known
+    int64_t reused;
+} cop_trials_run;
+
+// The evaluator of this process, by the study file: its answers must hold the objectives and the bounded
+// metrics. `log` receives what its processes say.
+COP_MUST_CHECK cop_status cop_trials_open_pool(cop_evaluator **out, const cop_study_file *study,
+                                               cop_evaluator_log log, void *context,
+                                               cop_error *err);
+
+COP_MUST_CHECK cop_status cop_trials_desk_create(cop_trials_desk **out, cop_trials_run *t,
+                                                 cop_error *err);
+// Lets the other processes go.
+void cop_trials_desk_destroy(cop_trials_desk *desk);
+// Evaluates the trials `list` names at a stage; those that have a result there, or failed, are passed over.
+// Returns early, without a failure, when the search is to stop: run->is_stopped.
+COP_MUST_CHECK cop_status cop_trials_evaluate(cop_trials_run *t, const int64_t *list, int64_t count,
+                                              int stage, cop_error *err);
+
+#endif
