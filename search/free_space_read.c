@@ -37,6 +37,7 @@ static cop_status read_range(cop_free_axis *axis, const cop_config_node *node, c
     static const char *const keys[] = {"from", "to", "step"};
     const cop_config_node *part[3] = {NULL};
     double value[3] = {0};
+    double steps = 0;
     cop_status status = COP_OK;
 
     COP_TRY(status, cop_config_check_keys(node, keys, 3, err));
@@ -54,7 +55,7 @@ static cop_status read_range(cop_free_axis *axis, const cop_config_node *node, c
                                  cop_config_node_text(part[1]), cop_config_node_text(part[0]));
         goto done;
     }
-    const double steps = floor((value[1] - value[0]) / value[2] * (1 + 1e-15) + step_tolerance);
+    steps = floor((value[1] - value[0]) / value[2] * (1 + 1e-15) + step_tolerance);
     if (!(steps < COP_FREE_LEVELS_MAX)) {
         status = cop_config_fail(part[2], err, "makes %g values (allowed: up to %d)", steps,
                                  COP_FREE_LEVELS_MAX);

@@ -166,6 +166,7 @@ static cop_status append(cop_trials_run *t, int64_t batch, const int32_t *genome
     char id[COP_FREE_ID_BYTES];
     cop_text values = {0};
     cop_trial_entry *entry = NULL;
+    int64_t old = -1;
     cop_status status = COP_OK;
 
     cop_free_space_values(&values, t->space, genome);
@@ -176,7 +177,7 @@ static cop_status append(cop_trials_run *t, int64_t batch, const int32_t *genome
         status = nomem(t->run, err);
         goto done;
     }
-    const int64_t old = cop_trials_find(&t->detached, id);
+    old = cop_trials_find(&t->detached, id);
     if (old >= 0) {
         move_results(entry, &t->detached.entry[old]);
         t->reused++;
