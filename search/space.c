@@ -298,6 +298,8 @@ cop_status cop_space_create(cop_space **out, const cop_study_file *study, const 
     (void)snprintf(space->path, sizeof space->path, "%s", study->path);
     space->teacher = *teacher;
     space->block = teacher->layer[0];
+    memcpy(space->objective, study->objective, sizeof space->objective);
+    space->objectives = study->objectives;
     for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
         const cop_space_axis axis = (cop_space_axis)i;
         if (axis != COP_SPACE_FFN || study->ffn_ratio.node == NULL) {

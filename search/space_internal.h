@@ -41,6 +41,8 @@ struct cop_space {
     int64_t pairs;
     int64_t *pair_first; // owned: [heads + 1], of each position of heads
     int64_t size;
+    cop_objective objective[4];
+    int objectives;
     int bounds;
     cop_space_bound bound[COP_BOUNDS];
     int64_t memory_batch;
@@ -91,8 +93,11 @@ double cop_space_bound_value(const cop_space *space, const cop_space_bound *boun
                              const cop_space_parts *parts);
 bool cop_space_bound_holds(const cop_space_bound *bound, double value);
 
-// Whether a ratio before it in the grid makes the same FFN width: positions as above.
-bool cop_space_is_duplicate(const cop_space *space, int64_t ffn, int64_t hidden, int64_t width);
+// By how much bounds are exceeded, relative to each and summed.
+double cop_space_violation(const cop_space *space, const cop_space_parts *parts);
+
+// The first position of the grid whose ratio makes the same FFN width: it stands for all of them.
+int64_t cop_space_first_equal(const cop_space *space, int64_t ffn, int64_t hidden);
 
 void cop_space_fill(const cop_space *space, const cop_space_point *point, int64_t index,
                     cop_candidate *out);

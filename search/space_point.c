@@ -50,25 +50,27 @@ int64_t cop_space_ffn_most(const cop_space *space, int64_t ffn, int64_t hidden)
     return most < FFN_MULTIPLE ? FFN_MULTIPLE : most;
 }
 
-bool cop_space_is_duplicate(const cop_space *space, int64_t ffn, int64_t hidden, int64_t width)
+int64_t cop_space_first_equal(const cop_space *space, int64_t ffn, int64_t hidden)
 {
     if (space->ratio == NULL) {
-        return false;
+        return ffn;
     }
+    const int64_t width = cop_space_ffn(space, ffn, hidden);
     const int64_t rank = space->rank[COP_SPACE_FFN][ffn];
     const double product = product_of(space, ffn, hidden);
+    int64_t first = ffn;
     for (int step = -1; step <= 1; step += 2) {
         for (int64_t i = rank + step; i >= 0 && i < space->count[COP_SPACE_FFN]; i += step) {
             const int64_t other = space->sorted[COP_SPACE_FFN][i];
             if (fabs(product_of(space, other, hidden) - product) > duplicate_distance) {
                 break;
             }
-            if (other < ffn && cop_space_ffn(space, other, hidden) == width) {
-                return true;
+            if (other < first && cop_space_ffn(space, other, hidden) == width) {
+                first = other;
             }
         }
     }
-    return false;
+    return first;
 }
 
 // --- Costs --------------------------------------------------------------------------------------
@@ -129,6 +131,20 @@ double cop_space_bound_value(const cop_space *space, const cop_space_bound *boun
 bool cop_space_bound_holds(const cop_space_bound *bound, double value)
 {
     return bound->is_min ? value >= bound->limit : value <= bound->limit;
+}
+
+double cop_space_violation(const cop_space *space, const cop_space_parts *parts)
+{
+    double sum = 0.0;
+
+    for (int i = 0; i < space->bounds; i++) {
+        const cop_space_bound *bound = &space->bound[i];
+        const double value = cop_space_bound_value(space, bound, parts);
+        if (!cop_space_bound_holds(bound, value)) {
+            sum += fabs(value - bound->limit) / (bound->limit > 0.0 ? bound->limit : 1.0);
+        }
+    }
+    return sum;
 }
 
 // --- Points -------------------------------------------------------------------------------------
