@@ -8,20 +8,14 @@
 #include "base/alloc.h"
 #include "search/space_internal.h"
 
-// Where a value of an axis is written: its item of a list, or the whole axis.
-static const cop_config_node *place_of(const cop_axis_values *axis, int64_t index)
-{
-    return cop_config_node_kind(axis->node) == COP_CONFIG_LIST
-               ? cop_config_node_item(axis->node, (size_t)index)
-               : axis->node;
-}
-
 static int64_t teacher_size(const cop_space *space, cop_space_axis axis)
 {
     switch (axis) {
     case COP_SPACE_LAYERS: return space->teacher.layers;
     case COP_SPACE_HEADS: return space->block.heads;
-    case COP_SPACE_KV_HEADS: return space->block.kv_heads;
+    case COP_SPACE_KV_HEADS:
+        return space->is_grouped ? space->block.heads / space->block.kv_heads
+                                 : space->block.kv_heads;
     case COP_SPACE_FFN: return space->block.ffn;
     case COP_SPACE_HIDDEN: return space->teacher.hidden;
     case COP_SPACE_AXIS_COUNT: break;
@@ -46,8 +40,10 @@ static cop_status allocate(cop_space *space, cop_space_axis axis, int64_t count,
 static cop_status take_cut(cop_space *space, cop_space_axis axis, const cop_axis_values *values,
                            cop_error *err)
 {
-    const int64_t top = teacher_size(space, axis);
-    const int64_t least = (int64_t)ceil((double)top * (1.0 - values->max_cut) - 1e-9);
+    const int64_t size = teacher_size(space, axis);
+    const double uncut = ceil((double)size * (1.0 - values->max_cut) - 1e-9);
+    const int64_t least = (int64_t)fmax(uncut, values->min);
+    const int64_t top = (int64_t)fmin((double)size, values->max);
     const int64_t first = least > 1 ? (least + values->divisor - 1) / values->divisor : 1;
     const int64_t last = top / values->divisor;
 
@@ -56,7 +52,7 @@ static cop_status take_cut(cop_space *space, cop_space_axis axis, const cop_axis
                                "no multiple of %lld lies in %lld..%lld (%g of the teacher's %lld "
                                "may be cut)",
                                (long long)values->divisor, (long long)least, (long long)top,
-                               values->max_cut, (long long)top);
+                               values->max_cut, (long long)size);
     }
     const cop_status status = allocate(space, axis, last - first + 1, err);
     for (int64_t i = 0; status == COP_OK && i < space->count[axis]; i++) {
@@ -83,9 +79,10 @@ static cop_status take_axis(cop_space *space, cop_space_axis axis, const cop_axi
     for (int64_t i = 0; i < values->count; i++) {
         space->value[axis][i] = (int64_t)values->value[i];
         if (space->value[axis][i] > top) {
-            status = cop_config_fail(
-                place_of(values, i), err, "value %lld (allowed: at most %lld, the teacher's %s)",
-                (long long)space->value[axis][i], (long long)top, cop_space_axis_name(axis));
+            status = cop_config_fail(cop_space_place(values, i), err,
+                                     "value %lld (allowed: at most %lld, the teacher's %s)",
+                                     (long long)space->value[axis][i], (long long)top,
+                                     cop_space_key(space, axis));
             goto done;
         }
     }
@@ -115,44 +112,11 @@ static cop_status take_ratios(cop_space *space, const cop_axis_values *values, c
     for (int64_t i = 0; i < values->count; i++) {
         const int64_t ffn = cop_space_ffn(space, i, narrowest_at);
         if (ffn > space->block.ffn) {
-            return cop_config_fail(place_of(values, i), err,
+            return cop_config_fail(cop_space_place(values, i), err,
                                    "value %g makes ffn %lld at the smallest hidden, %lld (allowed: "
                                    "at most %lld, the teacher's ffn)",
                                    space->ratio[i], (long long)ffn, (long long)narrowest,
                                    (long long)space->block.ffn);
-        }
-    }
-    return COP_OK;
-}
-
-// A value that fits none of the other axis' values is a mistake, not a point to leave out.
-static cop_status check_heads(const cop_space *space, const cop_study_file *study, cop_error *err)
-{
-    const int64_t group = space->block.heads / space->block.kv_heads;
-
-    for (int side = 0; side < 2; side++) {
-        const cop_space_axis axis = side == 0 ? COP_SPACE_HEADS : COP_SPACE_KV_HEADS;
-        const cop_space_axis other = side == 0 ? COP_SPACE_KV_HEADS : COP_SPACE_HEADS;
-        for (int64_t i = 0; i < space->count[axis]; i++) {
-            const int64_t value = space->value[axis][i];
-            bool fits = false;
-            for (int64_t k = 0; k < space->count[other] && !fits; k++) {
-                cop_space_pair pair;
-                fits = side == 0 ? cop_space_pair_at(space, i, k, &pair)
-                                 : cop_space_pair_at(space, k, i, &pair);
-            }
-            if (fits) {
-                continue;
-            }
-            const cop_axis_values *values = &study->axis[axis];
-            const cop_config_node *node = values->node == NULL  ? study->axis[other].node
-                                          : values->divisor > 0 ? values->node
-                                                                : place_of(values, i);
-            return cop_config_fail(node, err,
-                                   "%s %lld fits no value of %s (allowed: heads a multiple of "
-                                   "kv_heads, at most %lld per KV head as in the teacher)",
-                                   cop_space_axis_name(axis), (long long)value,
-                                   cop_space_axis_name(other), (long long)group);
         }
     }
     return COP_OK;
@@ -300,16 +264,18 @@ cop_status cop_space_create(cop_space **out, const cop_study_file *study, const 
     space->block = teacher->layer[0];
     memcpy(space->objective, study->objective, sizeof space->objective);
     space->objectives = study->objectives;
+    space->is_grouped = study->kv_groups.node != NULL;
     for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
         const cop_space_axis axis = (cop_space_axis)i;
         if (axis != COP_SPACE_FFN || study->ffn_ratio.node == NULL) {
-            COP_TRY(status, take_axis(space, axis, &study->axis[axis], err));
+            COP_TRY(status, take_axis(space, axis, cop_space_values(study, axis), err));
         }
     }
     if (study->ffn_ratio.node != NULL) {
         COP_TRY(status, take_ratios(space, &study->ffn_ratio, err));
     }
-    COP_TRY(status, check_heads(space, study, err));
+    COP_TRY(status, cop_space_check_heads(space, study, err));
+    COP_TRY(status, cop_space_check_teacher(space, study, err));
     for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
         COP_TRY(status, sort_axis(space, (cop_space_axis)i, err));
     }

@@ -104,7 +104,10 @@ bool cop_space_domain_genome(const cop_space_domain *domain, const cop_candidate
 
     genome[COP_SPACE_LAYERS] = level_of(space, COP_SPACE_LAYERS, candidate->layers);
     genome[COP_SPACE_HEADS] = level_of(space, COP_SPACE_HEADS, candidate->heads);
-    genome[COP_SPACE_KV_HEADS] = level_of(space, COP_SPACE_KV_HEADS, candidate->kv_heads);
+    genome[COP_SPACE_KV_HEADS] = level_of(space, COP_SPACE_KV_HEADS,
+                                          space->is_grouped && candidate->kv_heads > 0
+                                              ? candidate->heads / candidate->kv_heads
+                                              : candidate->kv_heads);
     genome[COP_SPACE_HIDDEN] = level_of(space, COP_SPACE_HIDDEN, candidate->hidden);
     genome[COP_SPACE_FFN] = -1;
     if (genome[COP_SPACE_HIDDEN] >= 0) {
@@ -258,7 +261,5 @@ const cop_domain *cop_space_domain_view(const cop_space_domain *domain)
 
 const char *cop_space_domain_axis_name(const cop_space_domain *domain, int axis)
 {
-    return axis == COP_SPACE_FFN && domain->space->ratio != NULL
-               ? "ffn_ratio"
-               : cop_space_axis_name((cop_space_axis)axis);
+    return cop_space_key(domain->space, (cop_space_axis)axis);
 }

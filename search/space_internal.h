@@ -33,6 +33,7 @@ struct cop_space {
     cop_layer_arch block;                 // any of its blocks
     int64_t *value[COP_SPACE_AXIS_COUNT]; // owned; NULL for FFN when ratios are given
     double *ratio;                        // owned; NULL unless ratios are given
+    bool is_grouped;                      // values of kv_heads are query heads per KV head instead
     int64_t count[COP_SPACE_AXIS_COUNT];  // values of each axis, ratios included
     // Values stay as they are written; these go up and down between them and their ascending order.
     int32_t *sorted[COP_SPACE_AXIS_COUNT]; // owned: [rank] -> position
@@ -70,6 +71,22 @@ typedef struct cop_space_parts {
     int64_t queries;   // Σ heads * head_dim
     int64_t keys;      // Σ kv_heads * head_dim
 } cop_space_parts;
+
+// --- space_check.c ------------------------------------------------------------------------------
+
+// The values of an axis as the study gives them: kv_groups stand for kv_heads.
+const cop_axis_values *cop_space_values(const cop_study_file *study, cop_space_axis axis);
+// The name by which a study calls the axis.
+const char *cop_space_key(const cop_space *space, cop_space_axis axis);
+// Where a value of an axis is written: its item of a list, or the whole axis.
+const cop_config_node *cop_space_place(const cop_axis_values *axis, int64_t index);
+
+// A value of heads or kv_heads that fits none of the other axis is a mistake, not a point to leave out.
+COP_MUST_CHECK cop_status cop_space_check_heads(const cop_space *space, const cop_study_file *study,
+                                                cop_error *err);
+// Pins and lists of layers against the teacher and the axis of layers.
+COP_MUST_CHECK cop_status cop_space_check_teacher(const cop_space *space,
+                                                  const cop_study_file *study, cop_error *err);
 
 // --- space_point.c ------------------------------------------------------------------------------
 

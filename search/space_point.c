@@ -151,12 +151,20 @@ double cop_space_violation(const cop_space *space, const cop_space_parts *parts)
 
 bool cop_space_pair_at(const cop_space *space, int64_t heads, int64_t kv_heads, cop_space_pair *out)
 {
+    const int64_t group = space->block.heads / space->block.kv_heads;
+    const int64_t value = space->value[COP_SPACE_KV_HEADS][kv_heads];
     *out = (cop_space_pair){.heads_at = (int32_t)heads,
                             .kv_heads_at = (int32_t)kv_heads,
                             .heads = space->value[COP_SPACE_HEADS][heads],
-                            .kv_heads = space->value[COP_SPACE_KV_HEADS][kv_heads]};
-    return out->heads % out->kv_heads == 0 &&
-           out->heads / out->kv_heads <= space->block.heads / space->block.kv_heads;
+                            .kv_heads = value};
+    if (out->heads % value != 0) {
+        return false;
+    }
+    if (space->is_grouped) {
+        out->kv_heads = out->heads / value;
+        return value <= group && out->kv_heads <= space->block.kv_heads;
+    }
+    return out->heads / value <= group;
 }
 
 void cop_space_fill(const cop_space *space, const cop_space_point *point, int64_t index,
