@@ -32,7 +32,7 @@ static void ranker_release(ranker *r)
     cop_free(r->last);
 }
 
-static double objective_value(const cop_candidate *c, cop_objective objective, double loss)
+double cop_objective_value(const cop_candidate *c, cop_objective objective, double loss)
 {
     switch (objective) {
     case COP_OBJECTIVE_PARAMS: return (double)c->cost.params;
@@ -126,7 +126,7 @@ static void sort_fronts(ranker *r, const cop_ranking *out, const cop_objective *
         const cop_candidate *c = &r->snapshot->candidate[out->entry[i].index].candidate;
         r->points[i].index = i;
         for (int k = 0; k < objective_count; k++) {
-            r->points[i].value[k] = objective_value(c, objectives[k], loss);
+            r->points[i].value[k] = cop_objective_value(c, objectives[k], loss);
         }
     }
     cop_front_sort(r->points, out->count, objective_count, r->sorted, r->last);

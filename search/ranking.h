@@ -9,6 +9,9 @@
 
 enum { COP_RANKING_RESAMPLES = 2000 };
 
+// What a candidate has of an objective; `loss` is measured, the others are exact.
+double cop_objective_value(const cop_candidate *candidate, cop_objective objective, double loss);
+
 typedef struct cop_ranked {
     int64_t index; // into the snapshot
     int rank;      // 1 = best by the first objective (loss); ties share the rank of their first

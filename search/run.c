@@ -193,48 +193,65 @@ done:
     return run->workers != NULL ? cop_workers_settle(run, status, err) : status;
 }
 
+cop_status cop_run_evaluate(cop_run *run, int stage, cop_error *err)
+{
+    cop_status status = COP_OK;
+    int64_t entrants = 0;
+    int64_t todo = 0;
+
+    COP_TRY(status, reread(run, err));
+    COP_TRY(status, clean(run, err));
+    entrants = count_entrants(run, stage);
+    for (int64_t i = 0; i < run->snapshot.count; i++) {
+        const cop_snapshot_candidate *c = &run->snapshot.candidate[i];
+        todo += cop_run_enters(run, i, stage) && !c->stage[stage].is_done &&
+                        c->state != COP_STATE_FAILED
+                    ? 1
+                    : 0;
+    }
+    cop_progress_init(&run->progress, run->what, "token",
+                      run->is_proposing ? entrants * stage_tokens(run, stage)
+                                        : tokens_ahead(run, stage, entrants),
+                      (entrants - todo) * stage_tokens(run, stage));
+    run->tokens_done = run->progress.resumed;
+    if (todo > 0) {
+        COP_TRY(status, cop_run_prepare_teacher(run, stage, err));
+    }
+    COP_TRY(status, run_candidates(run, stage, entrants, err));
+    if (!run->is_stopped) {
+        COP_TRY(status, reread(run, err));
+    }
+
+done:
+    return status;
+}
+
 static cop_status run_stage(cop_run *run, int stage, bool *is_last, cop_error *err)
 {
     char key[32];
+    char *early = NULL;
     bool is_done = false;
     cop_status status = COP_OK;
 
     (void)snprintf(key, sizeof key, "stage.%d", stage);
-    COP_TRY(status, reread(run, err));
-    COP_TRY(status, clean(run, err));
     COP_TRY(status, cop_run_is(run, key, "done", &is_done, err));
     if (!is_done) {
-        const int64_t entrants = count_entrants(run, stage);
-        int64_t todo = 0;
-        for (int64_t i = 0; i < run->snapshot.count; i++) {
-            const cop_snapshot_candidate *c = &run->snapshot.candidate[i];
-            todo += cop_run_enters(run, i, stage) && !c->stage[stage].is_done &&
-                            c->state != COP_STATE_FAILED
-                        ? 1
-                        : 0;
-        }
-        cop_progress_init(&run->progress, run->what, "token", tokens_ahead(run, stage, entrants),
-                          (entrants - todo) * stage_tokens(run, stage));
-        run->tokens_done = run->progress.resumed;
-        if (todo > 0) {
-            COP_TRY(status, cop_run_prepare_teacher(run, stage, err));
-        }
-        COP_TRY(status, run_candidates(run, stage, entrants, err));
+        COP_TRY(status, cop_run_evaluate(run, stage, err));
         if (run->is_stopped) {
             goto done;
         }
-        COP_TRY(status, reread(run, err));
         COP_TRY(status, cop_run_promote(run, stage, is_last, err));
         COP_TRY(status, cop_store_set(run->store, key, "done", err));
     } else {
-        char *early = NULL;
-        COP_TRY(status, cop_store_get(run->store, "stopped_early", &early, err));
+        COP_TRY(status, reread(run, err));
+        COP_TRY(status, clean(run, err));
+        COP_TRY(status, cop_store_get(run->store, COP_FACT_STABLE, &early, err));
         *is_last = stage == run->study->rungs ||
                    (early != NULL && stage > 0 && count_entrants(run, stage + 1) == 0);
-        cop_free(early);
     }
 
 done:
+    cop_free(early);
     return status;
 }
 
@@ -243,6 +260,7 @@ static cop_status run_all(cop_run *run, cop_error *err)
     char date[COP_CLOCK_DATE_BYTES];
     char *finished = NULL;
     bool is_last = false;
+    int first = 0;
     cop_status status = COP_OK;
 
     status = cop_run_open(run, err);
@@ -252,7 +270,11 @@ static cop_status run_all(cop_run *run, cop_error *err)
     if (status != COP_OK) {
         goto done;
     }
-    for (int stage = 0; !is_last && !run->is_stopped; stage++) {
+    if (cop_run_has_strategy(run)) {
+        first = (int)run->study->fidelity;
+        COP_TRY(status, cop_run_propose(run, err));
+    }
+    for (int stage = first; !is_last && !run->is_stopped; stage++) {
         COP_TRY(status, run_stage(run, stage, &is_last, err));
     }
     if (run->is_stopped) {

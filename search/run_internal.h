@@ -33,8 +33,12 @@ typedef struct cop_run {
     cop_teacher_states *held_states;
     cop_hash inputs; // of teacher, importance and selection: what a probe starts from
 
-    cop_candidate *candidates; // feasible ones, grid order; owned
+    // Feasible ones, grid order; owned. With a strategy on a space too large to list: a sample, which plans are
+    // made from.
+    cop_candidate *candidates;
     int64_t count;
+    bool
+        is_proposing; // a strategy's batch is at work: its candidates go to search.fidelity unranked
     cop_space_report report;
     cop_footprint footprint;
     cop_snapshot snapshot; // as of the start of the stage
@@ -72,6 +76,7 @@ enum {
 // What a process is asked to do: one candidate at one stage.
 typedef struct cop_assignment {
     char id[COP_CANDIDATE_ID_BYTES];
+    cop_candidate candidate;
     int stage;
     int attempts;      // with this one
     double latency_ms; // measured before; NaN: not yet
@@ -119,6 +124,15 @@ bool cop_run_should_stop(cop_run *run);
 int64_t cop_run_next(cop_run *run);
 // The teacher's states for the training text of a rung: from files, or computed in every step.
 COP_MUST_CHECK cop_status cop_run_prepare_teacher(cop_run *run, int stage, cop_error *err);
+
+// Evaluates whoever enters `stage` and has no figures there yet.
+COP_MUST_CHECK cop_status cop_run_evaluate(cop_run *run, int stage, cop_error *err);
+
+// --- run_propose.c: the candidates of a strategy ---------------------------------------------------
+
+bool cop_run_has_strategy(const cop_run *run); // other than the grid
+// Batch after batch up to search.fidelity, or until asked to stop. Nothing when that was done before.
+COP_MUST_CHECK cop_status cop_run_propose(cop_run *run, cop_error *err);
 
 // --- run_identity.c: is the directory this study's? ----------------------------------------------
 

@@ -9,7 +9,10 @@
 #include "base/file.h"
 #include "base/processes.h"
 #include "base/system.h"
+#include "search/facts.h"
 #include "search/run_internal.h"
+#include "search/space_domain.h"
+#include "search/strategy.h"
 
 enum { HELD_OUT_DEFAULT = 256 };
 
@@ -46,15 +49,63 @@ static cop_status check_context(const cop_run *run, cop_error *err)
     return COP_OK;
 }
 
+// Of a space too large to be listed: candidates to plan with, spread by lot.
+static cop_status sample_space(cop_run *run, const cop_space *space, cop_error *err)
+{
+    enum { SAMPLE = 512 };
+
+    cop_strategy_options options = COP_STRATEGY_OPTIONS_DEFAULT;
+    cop_status status = COP_OK;
+    cop_space_domain *domain = NULL;
+    cop_strategy *strategy = NULL;
+    const cop_domain *view = NULL;
+    int32_t *genomes = NULL;
+    int64_t found = 0;
+
+    COP_TRY(status, cop_space_domain_create(&domain, space, NULL, err));
+    view = cop_space_domain_view(domain);
+    options.objectives = run->study->objectives;
+    options.batch = SAMPLE;
+    COP_TRY(status, cop_strategy_create(&strategy, &cop_strategy_random, view, &options, err));
+    genomes = cop_alloc((size_t)(SAMPLE * view->axes), sizeof *genomes);
+    run->candidates = cop_alloc(SAMPLE, sizeof *run->candidates);
+    if (genomes == NULL || run->candidates == NULL) {
+        status = nomem(run, err);
+        goto done;
+    }
+    COP_TRY(status, cop_strategy_ask(strategy, genomes, SAMPLE, &found, err));
+    for (int64_t i = 0; i < found; i++) {
+        const int32_t *genome = genomes + i * view->axes;
+        if (view->violation(view->context, genome) <= 0 &&
+            cop_space_domain_candidate(domain, genome, &run->candidates[run->count])) {
+            run->count++;
+        }
+    }
+
+done:
+    cop_free(genomes);
+    cop_strategy_destroy(strategy);
+    cop_space_domain_destroy(domain);
+    return status;
+}
+
 static cop_status open_space(cop_run *run, cop_error *err)
 {
+    enum { LISTED_MAX = 200000 };
+
     cop_status status = COP_OK;
     cop_space *space = NULL;
 
     COP_TRY(status, cop_checkpoint_open(&run->teacher, run->study->teacher, err));
     COP_TRY(status, check_context(run, err));
     COP_TRY(status, cop_space_create(&space, run->study, cop_checkpoint_arch(run->teacher), err));
-    COP_TRY(status, cop_space_feasible(&run->candidates, &run->count, &run->report, space, err));
+    COP_TRY(status, cop_space_walk(space, &run->report, NULL, NULL, err));
+    COP_TRY(status, cop_space_check_report(space, &run->report, err));
+    if (!cop_run_has_strategy(run) || run->report.feasible <= LISTED_MAX) {
+        status = cop_space_feasible(&run->candidates, &run->count, &run->report, space, err);
+        goto done;
+    }
+    COP_TRY(status, sample_space(run, space, err));
 
 done:
     cop_space_destroy(space);
@@ -179,8 +230,13 @@ static void note_limits(cop_run *run)
     const cop_candidate *largest = &run->candidates[run->footprint.largest];
     const int64_t sequences = cop_footprint_train_sequences(study, study->rungs);
     const int64_t windows = cop_sampler_windows(run->train_sampler);
+    const int64_t proposed = cop_run_has_strategy(run) && study->evaluations < run->report.feasible
+                                 ? study->evaluations
+                                 : run->report.feasible;
     const int64_t probes =
-        study->keep_pruned > 0 && study->keep_pruned < run->count ? study->keep_pruned : run->count;
+        study->keep_pruned > 0 && study->keep_pruned < proposed && study->fidelity == 0
+            ? study->keep_pruned
+            : proposed;
     const uint64_t free_bytes = cop_system_disk_free_bytes(run->options->directory);
     uint64_t disk = (uint64_t)(probes + 1) * cop_footprint_checkpoint_bytes(study, largest);
     char needed[COP_TEXT_NUMBER_BYTES];
@@ -246,7 +302,7 @@ static cop_status plan_sizes(cop_run *run, cop_error *err)
     cop_run_note(run, COP_LOG_INFO,
                  "%" PRId64 " candidates of %" PRId64 " grid points, %s, passes of %" PRId64
                  " x %" PRId64 " tokens",
-                 run->count, run->report.size, cop_precision_name(precision),
+                 run->report.feasible, run->report.size, cop_precision_name(precision),
                  run->footprint.micro_batch, run->study->probe_sequence);
     note_limits(run);
     COP_TRY(status, cop_run_plan_resident(run, err));
@@ -392,13 +448,52 @@ static cop_status record_space(cop_run *run, cop_error *err)
                          run->report.bound[i].excluded);
     }
     COP_TRY(status, cop_text_check(&excluded, "budget", err));
-    COP_TRY(status, cop_store_add(run->store, run->candidates, run->count, err));
-    COP_TRY(status, cop_run_set_i64(run, "space_size", run->report.size, err));
-    COP_TRY(status, cop_run_set_i64(run, "feasible", run->count, err));
+    if (!cop_run_has_strategy(run)) {
+        COP_TRY(status, cop_store_add(run->store, run->candidates, run->count, err));
+    }
+    COP_TRY(status, cop_run_set_i64(run, COP_FACT_SPACE_SIZE, run->report.size, err));
+    COP_TRY(status, cop_run_set_i64(run, COP_FACT_FEASIBLE, run->report.feasible, err));
     COP_TRY(status, cop_store_set(run->store, "excluded", cop_text_view(&excluded), err));
 
 done:
     cop_text_release(&excluded);
+    return status;
+}
+
+// What --extend asked for: decisions are made again, and what does not hold any more is forgotten. The learning
+// rate of a cosine schedule depends on the last rung.
+static cop_status apply_changes(cop_run *run, cop_error *err)
+{
+    const cop_study_file *study = run->study;
+    const bool is_cosine = study->trainer.schedule.kind == COP_SCHEDULE_COSINE;
+    unsigned forget = 0;
+    char *checkpoints = NULL;
+    cop_status status = COP_OK;
+
+    if (run->changes == 0) {
+        return COP_OK;
+    }
+    if ((run->changes & COP_CHANGED_RUNGS) != 0 && is_cosine) {
+        forget |= COP_STORE_FORGET_RUNGS;
+        cop_run_note(run, COP_LOG_WARNING,
+                     "the cosine schedule ends with the last rung: with other rungs all probes "
+                     "begin again (probe.schedule constant would keep them)");
+    }
+    if ((run->changes & (COP_CHANGED_SPACE | COP_CHANGED_BUDGET)) != 0) {
+        forget |= COP_STORE_FORGET_SPACE;
+    }
+    checkpoints = cop_file_join(run->options->directory, "checkpoints");
+    if (checkpoints == NULL) {
+        return nomem(run, err);
+    }
+    if ((forget & COP_STORE_FORGET_RUNGS) != 0) {
+        COP_TRY(status, cop_file_remove_tree(checkpoints, err));
+    }
+    COP_TRY(status, cop_store_extend(run->store, forget, study->rung_tokens, study->rungs, err));
+    COP_TRY(status, cop_run_extended(run, err));
+
+done:
+    cop_free(checkpoints);
     return status;
 }
 
@@ -412,6 +507,7 @@ cop_status cop_run_open(cop_run *run, cop_error *err)
     COP_TRY(status, cop_backend_create_own(&run->backend, run->options->backend, err));
     COP_TRY(status, cop_run_open_directory(run, err));
     COP_TRY(status, cop_run_identify(run, err));
+    COP_TRY(status, apply_changes(run, err));
     COP_TRY(status, plan_sizes(run, err));
     COP_TRY(status, open_importance(run, &importance, err));
     COP_TRY(status, hash_inputs(run, importance, err));

@@ -132,6 +132,7 @@ cop_status cop_run_begin(cop_run *run, int rank, int64_t index, int stage, cop_a
 
     *out = (cop_assignment){.stage = stage, .latency_ms = (double)NAN};
     (void)snprintf(out->id, sizeof out->id, "%s", id);
+    out->candidate = run->snapshot.candidate[index].candidate;
     COP_TRY(status, count_stalled(run, rank, id, stage, is_given_up, err));
     if (*is_given_up) {
         char reason[COP_REASON_BYTES];

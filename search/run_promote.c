@@ -25,6 +25,9 @@ bool cop_run_enters(const cop_run *run, int64_t index, int stage)
     if (stage == 0) {
         return c->stage[0].is_done || c->state == COP_STATE_PENDING;
     }
+    if (run->is_proposing && stage <= run->study->fidelity) {
+        return c->stage[stage - 1].is_done && c->state == COP_STATE_PENDING;
+    }
     const char *decision = c->stage[stage - 1].decision;
     return strcmp(decision, "promoted") == 0 || strcmp(decision, "rescued") == 0;
 }

@@ -150,6 +150,7 @@ static cop_status read_candidate(cop_snapshot_candidate *out, sqlite3_stmt *row,
     out->running_stage = (int)running;
     out->running_tokens = sqlite3_column_int64(row, 20);
     out->last_stage = -1;
+    out->batch = -1;
     for (int i = 0; i < COP_SNAPSHOT_STAGES_MAX; i++) {
         out->stage[i].probability = (double)NAN;
         out->stage[i].record.stage = i;
@@ -163,7 +164,8 @@ static cop_status read_candidates(cop_snapshot *out, cop_store *store, cop_error
     sqlite3_stmt *row = NULL;
     bool has_row = false;
     int64_t count = 0;
-    COP_TRY(status, cop_store_prepare(store, "SELECT count(*) FROM candidate", &row, err));
+    COP_TRY(status, cop_store_prepare(store, "SELECT count(*) FROM candidate WHERE grid_index >= 0",
+                                      &row, err));
     COP_TRY(status, cop_store_next(store, row, &has_row, err));
     count = has_row ? sqlite3_column_int64(row, 0) : 0;
     (void)sqlite3_reset(row);
@@ -177,7 +179,7 @@ static cop_status read_candidates(cop_snapshot *out, cop_store *store, cop_error
                               " ffn, params, params_non_embedding, matmul_params, weights_bytes,"
                               " kv_cache_bytes, total_bytes, ffn_ratio, flops_per_token, checksum,"
                               " state, reason, running_stage, running_tokens FROM candidate"
-                              " ORDER BY grid_index, id",
+                              " WHERE grid_index >= 0 ORDER BY grid_index, id",
                               &row, err));
     for (;;) {
         COP_TRY(status, cop_store_next(store, row, &has_row, err));
@@ -256,7 +258,8 @@ static cop_status read_stages(cop_snapshot *out, cop_store *store, cop_error *er
                 "SELECT s.candidate, s.stage, s.attempts, s.is_done, s.tokens, s.seconds,"
                 " s.sequences, s.sequence_tokens, s.cross_entropy, s.kl, s.agreement,"
                 " s.teacher_cross_entropy, s.checksum, s.probability, s.decision FROM stage s"
-                " JOIN candidate c ON c.id = s.candidate ORDER BY c.grid_index, c.id, s.stage",
+                " JOIN candidate c ON c.id = s.candidate WHERE c.grid_index >= 0"
+                " ORDER BY c.grid_index, c.id, s.stage",
                 &row, err));
     for (;;) {
         COP_TRY(status, cop_store_next(store, row, &has_row, err));
@@ -333,6 +336,41 @@ done:
     return status;
 }
 
+static cop_status read_proposals(cop_snapshot *out, cop_store *store, cop_error *err)
+{
+    cop_status status = COP_OK;
+    sqlite3_stmt *row = NULL;
+    bool has_row = store->has_proposals;
+    int64_t at = 0; // candidates and rows come in the same order
+    if (!has_row) {
+        return COP_OK;
+    }
+    COP_TRY(status, cop_store_prepare(store,
+                                      "SELECT p.candidate, p.batch, p.slot FROM proposal p JOIN"
+                                      " candidate c ON c.id = p.candidate WHERE c.grid_index >= 0"
+                                      " ORDER BY c.grid_index, c.id",
+                                      &row, err));
+    for (;;) {
+        COP_TRY(status, cop_store_next(store, row, &has_row, err));
+        if (!has_row) {
+            break;
+        }
+        const char *id = column_text(row, 0);
+        while (at < out->count && strcmp(out->candidate[at].candidate.id, id) != 0) {
+            at++;
+        }
+        if (at == out->count) {
+            status = damaged(store, "a proposal", id, err);
+            goto done;
+        }
+        out->candidate[at].batch = sqlite3_column_int64(row, 1);
+        out->candidate[at].slot = sqlite3_column_int64(row, 2);
+    }
+done:
+    (void)sqlite3_reset(row);
+    return status;
+}
+
 cop_status cop_snapshot_read(cop_snapshot *out, cop_store *store, cop_error *err)
 {
     cop_status status = COP_OK;
@@ -340,6 +378,7 @@ cop_status cop_snapshot_read(cop_snapshot *out, cop_store *store, cop_error *err
     COP_TRY(status, cop_store_begin_read(store, err));
     COP_TRY(status, cop_facts_read(&out->fact, &out->facts, store, err));
     COP_TRY(status, read_candidates(out, store, err));
+    COP_TRY(status, read_proposals(out, store, err));
     COP_TRY(status, read_stages(out, store, err));
     COP_TRY(status, read_curves(out, store, err));
 done:

@@ -22,6 +22,8 @@ typedef struct cop_snapshot_candidate {
     cop_snapshot_stage stage[COP_SNAPSHOT_STAGES_MAX];
     cop_curve_point *curve; // owned, ascending tokens
     int64_t curve_points;
+    int64_t batch;     // of the strategy that proposed it, from 0; -1: of the grid
+    int64_t slot;      // in the batch
     int running_stage; // -1: not running
     int64_t running_tokens;
 } cop_snapshot_candidate;

@@ -118,10 +118,16 @@ static cop_status add_one(cop_store *store, const cop_candidate *c, cop_error *e
     COP_TRY(status,
             cop_store_prepare(
                 store,
-                "INSERT OR IGNORE INTO candidate (id, grid_index, layers, hidden, heads, kv_heads,"
+                "INSERT INTO candidate (id, grid_index, layers, hidden, heads, kv_heads,"
                 " head_dim, ffn, ffn_ratio, params, params_non_embedding, matmul_params,"
                 " weights_bytes, kv_cache_bytes, total_bytes, flops_per_token, checksum) VALUES"
-                " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+                // Of an extended study: its place in the grid and its costs may be others.
+                " ON CONFLICT (id) DO UPDATE SET grid_index = excluded.grid_index,"
+                " ffn_ratio = excluded.ffn_ratio, weights_bytes = excluded.weights_bytes,"
+                " kv_cache_bytes = excluded.kv_cache_bytes, total_bytes = excluded.total_bytes,"
+                " flops_per_token = excluded.flops_per_token, checksum = excluded.checksum"
+                " WHERE checksum <> excluded.checksum",
                 &statement, err));
     bind_text(statement, 1, c->id);
     for (int i = 0; i < 7; i++) {
@@ -145,6 +151,80 @@ cop_status cop_store_add(cop_store *store, const cop_candidate *candidates, int6
     COP_TRY(status, cop_store_begin(store, true, err));
     for (int64_t i = 0; i < count; i++) {
         COP_TRY(status, add_one(store, &candidates[i], err));
+    }
+done:
+    return finish(store, status, err);
+}
+
+static cop_status put_place(cop_store *store, const char *id, int64_t batch, int64_t slot,
+                            cop_error *err)
+{
+    cop_status status = COP_OK;
+    sqlite3_stmt *statement = NULL;
+    COP_TRY(status, cop_store_prepare(store,
+                                      "INSERT OR REPLACE INTO proposal (candidate, batch, slot)"
+                                      " VALUES (?1, ?2, ?3)",
+                                      &statement, err));
+    bind_text(statement, 1, id);
+    bind_i64(statement, 2, batch);
+    bind_i64(statement, 3, slot);
+    COP_TRY(status, cop_store_run(store, statement, "cannot write", err));
+done:
+    return status;
+}
+
+cop_status cop_store_propose(cop_store *store, const cop_candidate *candidates, int64_t count,
+                             int64_t batch, int64_t slot, cop_error *err)
+{
+    cop_status status = COP_OK;
+    COP_TRY(status, cop_store_begin(store, true, err));
+    for (int64_t i = 0; i < count; i++) {
+        COP_TRY(status, add_one(store, &candidates[i], err));
+        COP_TRY(status, put_place(store, candidates[i].id, batch, slot + i, err));
+    }
+done:
+    return finish(store, status, err);
+}
+
+static cop_status drop_other_rungs(cop_store *store, const int64_t *rung_tokens, int rungs,
+                                   cop_error *err)
+{
+    cop_status status = COP_OK;
+    for (int stage = 1; stage <= COP_STORE_STAGE_MAX; stage++) {
+        sqlite3_stmt *statement = NULL;
+        COP_TRY(status,
+                cop_store_prepare(store, "DELETE FROM stage WHERE stage = ?1 AND tokens <> ?2",
+                                  &statement, err));
+        bind_i64(statement, 1, stage);
+        bind_i64(statement, 2, stage <= rungs ? rung_tokens[stage - 1] : -1);
+        COP_TRY(status, cop_store_run(store, statement, "cannot write", err));
+    }
+done:
+    return status;
+}
+
+cop_status cop_store_extend(cop_store *store, unsigned forget, const int64_t *rung_tokens,
+                            int rungs, cop_error *err)
+{
+    cop_status status = COP_OK;
+    COP_TRY(status, cop_store_begin(store, true, err));
+    COP_TRY(status, cop_store_exec(store,
+                                   "UPDATE stage SET decision = '', probability = NULL;"
+                                   "UPDATE candidate SET state = 0, reason = '' WHERE state IN"
+                                   " (1, 2);" // eliminated, finished; failures stay
+                                   "DELETE FROM fact WHERE key LIKE 'stage.%' OR"
+                                   " key = 'stopped_early'",
+                                   err));
+    COP_TRY(status, drop_other_rungs(store, rung_tokens, rungs, err));
+    if ((forget & COP_STORE_FORGET_RUNGS) != 0) {
+        COP_TRY(status,
+                cop_store_exec(store, "DELETE FROM stage WHERE stage > 0; DELETE FROM curve", err));
+    }
+    if ((forget & COP_STORE_FORGET_SPACE) != 0) {
+        COP_TRY(status, cop_store_exec(store,
+                                       "UPDATE candidate SET grid_index = -1, checksum = '';"
+                                       "DELETE FROM proposal",
+                                       err));
     }
 done:
     return finish(store, status, err);

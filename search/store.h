@@ -54,6 +54,23 @@ COP_MUST_CHECK cop_status cop_store_get(cop_store *store, const char *key, char 
 // Adds candidates that are not there yet (by id), in one transaction.
 COP_MUST_CHECK cop_status cop_store_add(cop_store *store, const cop_candidate *candidates,
                                         int64_t count, cop_error *err);
+// The same, with their place in a strategy's proposals: slots `slot`, slot + 1, … of `batch`. A candidate that is
+// there already (of before the space was changed) gets the place and keeps its results.
+COP_MUST_CHECK cop_status cop_store_propose(cop_store *store, const cop_candidate *candidates,
+                                            int64_t count, int64_t batch, int64_t slot,
+                                            cop_error *err);
+
+// What of a study is taken back when it is extended: decisions about who goes on always, so that they are made
+// again from the figures.
+enum {
+    COP_STORE_FORGET_RUNGS = 1, // figures and curves of trained stages
+    COP_STORE_FORGET_SPACE = 2 // which candidates the study has: those not added again are left out
+};
+
+// `rung_tokens` [rungs]: figures of trained stages with other tokens go, too.
+COP_MUST_CHECK cop_status cop_store_extend(cop_store *store, unsigned forget,
+                                           const int64_t *rung_tokens, int rungs, cop_error *err);
+
 COP_MUST_CHECK cop_status cop_store_state(cop_store *store, const char *id,
                                           cop_candidate_state state, const char *reason,
                                           cop_error *err);

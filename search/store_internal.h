@@ -20,8 +20,9 @@ struct cop_store {
     sqlite3 *db;
     char *path; // of the database, owned
     cop_store_mode mode;
-    int lock_fd;  // -1: none
-    bool is_full; // synchronous = FULL at the moment
+    int lock_fd;        // -1: none
+    bool is_full;       // synchronous = FULL at the moment
+    bool has_proposals; // false: read from a database of version 1
 
     // Prepared on first use, found by the address of their text; finalized at the end.
     struct {

@@ -23,7 +23,7 @@ static const char schema_trials[] =
     " PRIMARY KEY (trial, stage)) WITHOUT ROWID;"
     "CREATE TABLE proposal (" // of a strategy, to a study with a teacher
     " candidate TEXT PRIMARY KEY REFERENCES candidate (id), batch INTEGER NOT NULL,"
-    " slot INTEGER NOT NULL, genes TEXT NOT NULL) WITHOUT ROWID;";
+    " slot INTEGER NOT NULL) WITHOUT ROWID;";
 
 static const char schema[] =
     "CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
@@ -128,6 +128,7 @@ static cop_status check_schema(cop_store *store, cop_error *err)
         if (store->mode == COP_STORE_READ) {
             return COP_FAIL(err, COP_ERR_FORMAT, "%s: holds no study yet", store->path);
         }
+        store->has_proposals = true;
         return create_schema(store, true, err);
     }
     if (application != COP_STORE_APPLICATION || version < 1) {
@@ -140,6 +141,7 @@ static cop_status check_schema(cop_store *store, cop_error *err)
                         store->path, (long long)version, COP_STORE_VERSION);
     }
     COP_TRY(status, check_structure(store, err));
+    store->has_proposals = version > 1 || store->mode == COP_STORE_OWN;
     if (version == 1 && store->mode == COP_STORE_OWN) {
         status = create_schema(store, false, err);
     }

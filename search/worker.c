@@ -129,25 +129,9 @@ static cop_status check_same(const cop_run *run, const cop_welcome *welcome, cop
     return COP_OK;
 }
 
-static const cop_candidate *find_candidate(const cop_run *run, const char *id)
-{
-    for (int64_t i = 0; i < run->count; i++) {
-        if (strcmp(run->candidates[i].id, id) == 0) {
-            return &run->candidates[i];
-        }
-    }
-    return NULL;
-}
-
 static void attempt(cop_run *run, const cop_assignment *assignment, cop_outcome *out)
 {
-    const cop_candidate *candidate = find_candidate(run, assignment->id);
     *out = (cop_outcome){.latency_ms = (double)NAN};
-    if (candidate == NULL) {
-        out->status = COP_FAIL(&out->error, COP_ERR_FORMAT, "%s: %s is no candidate of rank %d",
-                               run->options->directory, assignment->id, cop_processes_self().rank);
-        return;
-    }
     if (assignment->stage != run->prepared_stage) {
         out->status = cop_run_prepare_teacher(run, assignment->stage, &out->error);
         if (out->status != COP_OK) {
@@ -155,7 +139,7 @@ static void attempt(cop_run *run, const cop_assignment *assignment, cop_outcome 
         }
         run->prepared_stage = assignment->stage;
     }
-    cop_run_attempt(run, candidate, assignment, out);
+    cop_run_attempt(run, &assignment->candidate, assignment, out);
 }
 
 static cop_status serve(cop_run *run, cop_error *err)
