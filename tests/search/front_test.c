@@ -218,7 +218,7 @@ static void crowding_is_the_distance_between_neighbours(void **state)
         {4, 2, {0, 7, 1, 7, 3, 7, 4, 7}, {inf, .75, .75, inf}}, // the first alone does
         {4, 1, {0, 0, 1, 1}, {inf, 1, 1, inf}},                 // equals by index
         {5, 1, {-inf, 0, 1, 2, inf}, {inf, .5, 1, .5, inf}},
-        {4, 1, {0, 1, NAN, inf}, {inf, 1, 0, inf}},
+        {4, 1, {0, 1, (double)NAN, inf}, {inf, 1, 0, inf}},
         {4, 1, {-1.5e308, -0.5e308, 0.5e308, 1.5e308}, {inf, 2.0 / 3, 2.0 / 3, inf}},
     };
 
