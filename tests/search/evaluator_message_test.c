@@ -145,7 +145,7 @@ static void says_what_is_wrong_with_an_answer(void **state)
         {ID "\"metrics\":{\"loss\":1e999}}", true,
          "the answer is not JSON (column 34: real number overflow near '1e999')"},
         {ID "\"metrics\":{\"loss\":1,\"loss\":2}}", true,
-         "the answer is not JSON (column 38: duplicate object key near '\"loss\"')"},
+         "the answer is not JSON (column 37: duplicate object key near '\"loss\"')"},
         {ID "\"id\":\"a1\"}", true,
          "the answer is not JSON (column 15: duplicate object key near '\"id\"')"},
         {ID "\"metrics\":{\"loss\":1}} {}", true,
