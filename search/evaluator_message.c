@@ -175,7 +175,7 @@ static json_t *read_json(const char *line, size_t bytes, cop_error *why)
         const cop_status status = cop_json_parse(&again, "answer", line, bytes, NULL);
         json_decref(again);
         if (status == COP_ERR_FORMAT) {
-            (void)COP_FAIL(why, COP_ERR_FORMAT, "column %d", reason.column, reason.text);
+            (void)COP_FAIL(why, COP_ERR_FORMAT, "column %d: %s", reason.column, reason.text);
         }
     }
     return json;
