@@ -32,14 +32,11 @@ static size_t character_bytes(const unsigned char *text, size_t bytes)
             return 0;
         }
     }
-    if (length >= 3) { // shorter forms exist, surrogates, beyond the last character
-        const int lead = first << 8 | text[1];
-        if ((lead >= 0xe080 && lead < 0xe0a0) || (lead >= 0xeda0 && lead < 0xee80) ||
-            (lead >= 0xf080 && lead < 0xf090) || (lead >= 0xf490 && lead < 0xf580)) {
-            return 0;
-        }
-    }
-    return length;
+    // Not there, though it looks so: shorter forms exist, halves of pairs, beyond the last character.
+    const int lead = length < 3 ? 0 : first << 8 | text[1];
+    const bool is_none = (lead >= 0xe080 && lead < 0xe0a0) || (lead >= 0xeda0 && lead < 0xee80) ||
+                         (lead >= 0xf080 && lead < 0xf090) || (lead >= 0xf490 && lead < 0xf580);
+    return is_none ? 0 : length;
 }
 
 const char *cop_evaluator_quote(char *out, const char *text, size_t bytes, size_t length_max)

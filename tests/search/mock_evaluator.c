@@ -83,7 +83,7 @@ static void answer_surroundings(void)
     const char *const count = getenv("COPPICE_EVALUATORS"); // NOLINT(concurrency-mt-unsafe)
     const bool is_plain = sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL &&
                           sigaction(SIGINT, NULL, &action) == 0 && action.sa_handler == SIG_DFL &&
-                          sigprocmask(SIG_SETMASK, NULL, &blocked) == 0 &&
+                          pthread_sigmask(SIG_SETMASK, NULL, &blocked) == 0 &&
                           sigismember(&blocked, SIGTERM) == 0 &&
                           sigismember(&blocked, SIGPIPE) == 0;
     printf(
