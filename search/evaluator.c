@@ -15,7 +15,7 @@
 #include "base/file.h"
 #include "search/evaluator_internal.h"
 
-enum { ENDS_PER_PROCESS = 3, RESTARTS_MAX = 1000000 };
+enum { ENDS_PER_PROCESS = 3, RESTARTS_MAX = 1000000, LAST_READS = 64 };
 
 // How often processes are looked at whose pipes stay open because a child of theirs lives on.
 static const double look_seconds = 1.0;
@@ -89,17 +89,18 @@ cop_status cop_evaluator_create(cop_evaluator **out, const cop_evaluator_options
                      pool->polls != NULL && pool->polled != NULL &&
                      (pool->directory != NULL || options->directory == NULL);
     }
-    if (!has_memory) {
-        status = COP_FAIL(err, COP_ERR_NOMEM, "evaluator: no memory for %zu processes", count);
-        goto done;
-    }
-    for (size_t i = 0; i < count; i++) {
+    const bool has_processes = pool != NULL && pool->processes != NULL;
+    for (size_t i = 0; has_processes && i < count; i++) {
         pool->processes[i] = (cop_evaluator_process){.options = &pool->options,
                                                      .command = pool->command,
                                                      .number = (int)i,
                                                      .in = -1,
                                                      .out = -1,
                                                      .log = -1};
+    }
+    if (!has_memory) {
+        status = COP_FAIL(err, COP_ERR_NOMEM, "evaluator: no memory for %zu processes", count);
+        goto done;
     }
     *out = pool;
     pool = NULL;
@@ -238,9 +239,10 @@ static int add_polls(const cop_evaluator *pool)
         const cop_evaluator_process *const process = &pool->processes[i];
         const bool is_sending = process->sent_bytes < process->request.length;
         const struct pollfd ends[ENDS_PER_PROCESS] = {
-            {.fd = process->log, .events = POLLIN}, // first: what it said before it died
-            {.fd = is_sending ? process->in : -1, .events = POLLOUT},
-            {.fd = process->out, .events = POLLIN}};
+            // In the order of what is to be known of a process that ended: what it said, what it answered.
+            {.fd = process->log, .events = POLLIN},
+            {.fd = process->out, .events = POLLIN},
+            {.fd = is_sending ? process->in : -1, .events = POLLOUT}};
         for (int k = 0; k < ENDS_PER_PROCESS && process->pid > 0; k++) {
             if (ends[k].fd >= 0) {
                 pool->polls[count] = ends[k];
@@ -289,29 +291,52 @@ static cop_status serve(cop_evaluator *pool, const struct pollfd *event,
     return COP_OK;
 }
 
-// Ends those that are late, and now and then looks for those that exited while a child of theirs keeps the
-// pipes open.
+// What it says by now, even if it was its time that ended first: the caller may have been away.
+static cop_status hear_out(cop_evaluator *pool, cop_evaluator_process *process, cop_error *err)
+{
+    size_t before = SIZE_MAX;
+    cop_status status = COP_OK;
+    for (int i = 0; i < LAST_READS && status == COP_OK && process->is_busy && process->pid > 0 &&
+                    process->input_bytes != before;
+         i++) {
+        before = process->input_bytes;
+        status = read_answers(pool, process, err);
+    }
+    return status;
+}
+
+// Ends it when it is late, or when it exited while a child of it keeps the pipes open.
+static cop_status look_at(cop_evaluator *pool, cop_evaluator_process *process, bool looks,
+                          double now, cop_error *err)
+{
+    cop_status status = COP_OK;
+    if (!process->is_busy || process->pid == 0) {
+        return COP_OK;
+    }
+    const bool has_exited = looks && cop_evaluator_process_has_exited(process);
+    const bool is_late = process->deadline <= now;
+    if (has_exited || is_late) {
+        status = hear_out(pool, process, err);
+    }
+    if (status == COP_OK && process->is_busy && process->pid > 0 && (has_exited || is_late)) {
+        if (has_exited) {
+            cop_evaluator_bury(pool, process, "ended");
+        } else {
+            cop_evaluator_end_late(pool, process);
+        }
+    }
+    return status;
+}
+
 static cop_status look(cop_evaluator *pool, cop_error *err)
 {
     cop_status status = COP_OK;
     const double now = cop_clock_seconds();
     const bool looks = now >= pool->looked + look_seconds;
     pool->looked = looks ? now : pool->looked;
-    for (int i = 0; i < pool->options.processes && pool->failure.status == COP_OK; i++) {
-        cop_evaluator_process *const process = &pool->processes[i];
-        if (looks && process->is_busy && process->pid > 0 &&
-            cop_evaluator_process_has_exited(process)) {
-            COP_TRY(status, read_answers(pool, process, err)); // its last words
-            if (process->is_busy) {
-                cop_evaluator_bury(pool, process, "ended");
-            }
-        }
-        if (process->is_busy && process->pid > 0 && process->deadline <= now) {
-            cop_evaluator_end_late(pool, process);
-        }
+    for (int i = 0; i < pool->options.processes && status == COP_OK; i++) {
+        status = look_at(pool, &pool->processes[i], looks, now, err);
     }
-
-done:
     return status;
 }
 
@@ -329,17 +354,14 @@ static cop_status turn(cop_evaluator *pool, double end, bool *is_interrupted, co
             status = COP_FAIL(err, COP_ERR_IO, "evaluator: cannot wait: %s",
                               strerror_r(errno, reason, sizeof reason) == 0 ? reason : "unknown");
         }
-        goto done;
+        return status;
     }
-    for (int i = 0; events > 0 && i < count && pool->failure.status == COP_OK; i++) {
+    for (int i = 0; events > 0 && i < count && status == COP_OK; i++) {
         if (pool->polls[i].revents != 0) {
-            COP_TRY(status, serve(pool, &pool->polls[i], &pool->processes[pool->polled[i]], err));
+            status = serve(pool, &pool->polls[i], &pool->processes[pool->polled[i]], err);
         }
     }
-    COP_TRY(status, look(pool, err));
-
-done:
-    return status;
+    return status == COP_OK ? look(pool, err) : status;
 }
 
 cop_status cop_evaluator_wait(cop_evaluator *pool, double timeout_seconds,

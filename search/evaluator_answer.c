@@ -179,20 +179,19 @@ cop_status cop_evaluator_take_lines(cop_evaluator *pool, cop_evaluator_process *
     const char *line = NULL;
     size_t bytes = 0;
     size_t at = 0;
-    while (process->pid > 0 && cop_evaluator_next_line(process, &at, &line, &bytes)) {
+    while (status == COP_OK && process->pid > 0 &&
+           cop_evaluator_next_line(process, &at, &line, &bytes)) {
         if (bytes > bytes_max) {
             refuse_long_line(pool, process, line, bytes);
         } else {
-            COP_TRY(status, take_line(pool, process, line, bytes, err));
+            status = take_line(pool, process, line, bytes, err);
         }
     }
-    if (process->pid > 0) { // else all that it said is void
+    if (status == COP_OK && process->pid > 0) { // else all that it said is void
         cop_evaluator_consume(process, at);
         if (process->input_bytes > bytes_max) {
             refuse_long_line(pool, process, process->input, process->input_bytes);
         }
     }
-
-done:
     return status;
 }

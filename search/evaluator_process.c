@@ -218,36 +218,38 @@ static void drain_log(cop_evaluator_process *process)
     }
 }
 
-// Waits until all exited or the time is over, and keeps their pipes from filling up. What they say on stdout
-// is dropped.
+// Keeps its pipes from filling up. What it says on stdout is dropped.
+static void drain(cop_evaluator_process *process)
+{
+    drain_log(process);
+    process->input_bytes = process->input_searched = 0;
+    if (process->out >= 0) {
+        const cop_evaluator_read got = cop_evaluator_receive(process);
+        if (got == COP_EVALUATOR_READ_END || got == COP_EVALUATOR_READ_NOMEM) {
+            close_end(&process->out);
+        }
+    }
+}
+
+// Waits until all exited, or the time is over: false.
 static bool wait_for_exits(cop_evaluator_process *processes, int count, double seconds)
 {
+    struct pollfd polls[2 * COP_EVALUATOR_PROCESSES_MAX];
     const double end = cop_clock_seconds() + seconds;
     for (;;) {
-        struct pollfd polls[2 * COP_EVALUATOR_PROCESSES_MAX];
         nfds_t polled = 0;
-        int running = 0;
         for (int i = 0; i < count; i++) {
             cop_evaluator_process *const process = &processes[i];
-            if (process->pid == 0) {
-                continue;
+            if (process->pid > 0) {
+                drain(process);
             }
-            drain_log(process);
-            process->input_bytes = process->input_searched = 0;
-            if (process->out >= 0) {
-                const cop_evaluator_read got = cop_evaluator_receive(process);
-                if (got == COP_EVALUATOR_READ_END || got == COP_EVALUATOR_READ_NOMEM) {
-                    close_end(&process->out);
-                }
-            }
-            if (!cop_evaluator_process_has_exited(process)) {
-                running++;
+            if (process->pid > 0 && !cop_evaluator_process_has_exited(process)) {
                 polls[polled++] = (struct pollfd){.fd = process->out, .events = POLLIN};
                 polls[polled++] = (struct pollfd){.fd = process->log, .events = POLLIN};
             }
         }
-        if (running == 0 || cop_clock_seconds() >= end) {
-            return running == 0;
+        if (polled == 0 || cop_clock_seconds() >= end) {
+            return polled == 0;
         }
         (void)poll(polls, polled, PAUSE_MS); // those with fd -1 are passed over
     }

@@ -142,7 +142,9 @@ static void finish_line(cop_evaluator_process *process)
     for (size_t i = 0; i < bytes; i++) {
         // Escape sequences are no part of a log of many programs; a NUL ends no line.
         const unsigned char byte = (unsigned char)process->line[i];
-        process->line[i] = byte < 0x20 || byte == 0x7f ? ' ' : process->line[i];
+        if (byte < 0x20 || byte == 0x7f) {
+            process->line[i] = ' ';
+        }
     }
     if (bytes > 0) {
         memcpy(process->last_line, process->line, bytes + 1);
