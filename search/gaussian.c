@@ -216,8 +216,8 @@ static void read_parameters(cop_gaussian *model)
         model->weight[d] = exp(model->parameters.log_weight[d]);
     }
     model->signal = exp(model->parameters.log_signal);
-    model->noise = exp(model->parameters.log_noise) +
-                   NOISE_FLOOR * (model->signal + COP_GAUSSIAN_CONSTANT);
+    model->noise =
+        exp(model->parameters.log_noise) + NOISE_FLOOR * (model->signal + COP_GAUSSIAN_CONSTANT);
 }
 
 static void fill_row(cop_gaussian *model, const double *x, int64_t count, double *row)
@@ -246,6 +246,7 @@ static void fill_matrix(cop_gaussian *model, double *point)
 cop_status cop_gaussian_condition(cop_gaussian *model, double *log_evidence, cop_error *err)
 {
     enum { TRIES = 12 };
+
     cop_status status = COP_OK;
     const int64_t n = model->count;
     double *point = cop_alloc((size_t)(model->columns + 2), sizeof *point);

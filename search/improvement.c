@@ -182,7 +182,8 @@ static double expected_in_strips(const cop_improvement *self, const double *mean
         }
     }
     double sum = 0.0;
-    double before = first == 0 ? 0.0 : expected_gap(self->point[2 * first - 2], mean[0], deviation[0]);
+    double before =
+        first == 0 ? 0.0 : expected_gap(self->point[2 * first - 2], mean[0], deviation[0]);
     for (int64_t i = first; i <= self->count; i++) {
         const double ceiling = i == 0 ? self->reference[1] : self->point[2 * i - 1];
         const double height = expected_gap(ceiling, mean[1], deviation[1]);
