@@ -9,11 +9,11 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-// The population asked for, but at most a third of the budget.
+// The population asked for, but at most a quarter of the budget.
 int64_t cop_surrogate_design_size(const cop_surrogate *self)
 {
-    const int64_t third = self->options.evaluations / 3;
-    const int64_t most = third < 4 ? 4 : third;
+    const int64_t quarter = self->options.evaluations / 4;
+    const int64_t most = quarter < 3 ? 3 : quarter;
     return self->options.evaluations > 0 ? smaller(self->options.population, most)
                                          : self->options.population;
 }

@@ -94,6 +94,7 @@ typedef struct cop_surrogate_pool {
     cop_genome_set *set;    // owned: the genomes, in order
     double *x;              // [capacity, columns]
     double *mean;           // [capacity, objectives]: predicted medians
+    double *label;          // [capacity]: predicted, above 0: more likely not feasible
     cop_front_point *point; // [capacity]: sorted by front where it was ranked
     cop_front_point *scratch;
     int64_t *work;
@@ -107,6 +108,9 @@ COP_MUST_CHECK cop_status cop_surrogate_gather(cop_surrogate *self, cop_surrogat
                                                const int64_t *front, int64_t front_count,
                                                cop_error *err);
 void cop_surrogate_pool_release(cop_surrogate_pool *pool);
+// What candidate `index` is sorted by: predicted objectives, feasible ones first (Deb et al. 2002).
+void cop_surrogate_pool_values(const cop_surrogate_pool *pool, int64_t index, int objectives,
+                               double *value);
 
 // --- Choice (surrogate_pick.c) ----------------------------------------------------------------------
 

@@ -5,7 +5,7 @@
 #include "search/improvement.h"
 #include "search/surrogate_internal.h"
 
-enum { SHORTLIST = 400, SAMPLE = 16, DRAWS = 2000, EXPLORE_EVERY = 10 };
+enum { SHORTLIST = 400, SAMPLE = 16, DRAWS = 2000, EXPLORE_EVERY = 10, EXPLORE_FROM = 20 };
 
 // A candidate whose variances are known.
 typedef struct entry {
@@ -13,6 +13,7 @@ typedef struct entry {
     double mean[COP_FRONT_OBJECTIVES_MAX];     // latent
     double variance[COP_FRONT_OBJECTIVES_MAX]; // latent
     double feasible;                           // probability
+    double label_deviation;
     bool is_taken;
 } entry;
 
@@ -32,6 +33,7 @@ typedef struct choice {
     int64_t known; // components of the roots: points conditioned on and picks
     double *feasibility_root;
     double typical[COP_FRONT_OBJECTIVES_MAX]; // deviation in the objective's unit
+    double typical_label;
 } choice;
 
 static void release(choice *c)
@@ -161,6 +163,12 @@ static void moments(const choice *c, const entry *e, double *mean, double *devia
     }
 }
 
+static double probability_below_zero(double mean, double deviation)
+{
+    static const double SQRT_HALF = 0.70710678118654752440;
+    return deviation > 0 ? 0.5 * erfc(mean / deviation * SQRT_HALF) : mean < 0 ? 1.0 : 0.0;
+}
+
 static void predict(choice *c, entry *e, int64_t slot)
 {
     cop_surrogate *self = c->self;
@@ -176,15 +184,14 @@ static void predict(choice *c, entry *e, int64_t slot)
     }
     e->feasible = 1.0;
     if (self->has_feasibility) {
-        static const double SQRT_HALF = 0.70710678118654752440;
         cop_gaussian *gaussian = cop_regression_view_gaussian(self->feasibility);
         double variance = 0.0;
         const double latent = cop_gaussian_predict(gaussian, x, c->feasibility_root, &variance);
         const double label = cop_regression_median(self->feasibility, latent);
         const double unit = cop_regression_median(self->feasibility, 1.0) -
                             cop_regression_median(self->feasibility, 0.0);
-        const double deviation = unit * sqrt(variance + cop_gaussian_noise(gaussian));
-        e->feasible = 0.5 * erfc(label / deviation * SQRT_HALF);
+        e->label_deviation = unit * sqrt(variance + cop_gaussian_noise(gaussian));
+        e->feasible = probability_below_zero(label, e->label_deviation);
     }
 }
 
@@ -202,6 +209,7 @@ static void measure_typical(choice *c)
         for (int j = 0; j < m; j++) {
             c->typical[j] += deviation[j] / (double)count;
         }
+        c->typical_label += e.label_deviation / (double)count;
     }
 }
 
@@ -224,9 +232,9 @@ static void order_by_improvement(choice *c)
 {
     const int m = c->self->objectives;
     for (int64_t i = 0; i < c->pool.count; i++) {
-        const double *mean = c->pool.mean + i * m;
-        c->pool.point[i] = (cop_front_point){
-            .index = i, .value = {-cop_improvement_expected(c->front, mean, c->typical)}};
+        const double gain = cop_improvement_expected(c->front, c->pool.mean + i * m, c->typical);
+        const double feasible = probability_below_zero(c->pool.label[i], c->typical_label);
+        c->pool.point[i] = (cop_front_point){.index = i, .value = {-gain * feasible}};
     }
     cop_front_sort(c->pool.point, c->pool.count, 1, c->pool.scratch, c->pool.work);
 }
@@ -246,7 +254,7 @@ static void make_shortlist(choice *c)
         cop_front_point *others = c->pool.point + half;
         const int64_t most = m <= 2 || rest < 2000 ? rest : 2000;
         for (int64_t i = 0; i < most; i++) {
-            memcpy(others[i].value, c->pool.mean + others[i].index * m, (size_t)m * sizeof(double));
+            cop_surrogate_pool_values(&c->pool, others[i].index, m, others[i].value);
         }
         cop_front_sort(others, most, m, c->pool.scratch, c->pool.work);
         int64_t first = 0;
@@ -345,7 +353,8 @@ static cop_status pick_batch(choice *c, cop_error *err)
         self->options.evaluations > 0 && told + wanted >= self->options.evaluations;
 
     for (int64_t i = 0; i < wanted; i++) {
-        const bool is_exploring = !is_last && (told + i) % EXPLORE_EVERY == EXPLORE_EVERY - 1;
+        const bool is_exploring =
+            !is_last && told >= EXPLORE_FROM && (told + i) % EXPLORE_EVERY == EXPLORE_EVERY - 1;
         const int64_t pick = best_entry(c, is_exploring);
         if (pick < 0) {
             break;

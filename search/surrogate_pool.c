@@ -23,13 +23,16 @@ static cop_status reserve(cop_surrogate *self, cop_surrogate_pool *pool, cop_err
     pool->x = x != NULL ? x : pool->x;
     double *mean = cop_realloc(pool->mean, capacity * (size_t)self->objectives, sizeof *mean);
     pool->mean = mean != NULL ? mean : pool->mean;
+    double *label = cop_realloc(pool->label, capacity, sizeof *label);
+    pool->label = label != NULL ? label : pool->label;
     cop_front_point *point = cop_realloc(pool->point, capacity, sizeof *point);
     pool->point = point != NULL ? point : pool->point;
     cop_front_point *scratch = cop_realloc(pool->scratch, capacity, sizeof *scratch);
     pool->scratch = scratch != NULL ? scratch : pool->scratch;
     int64_t *work = cop_realloc(pool->work, capacity, sizeof *work);
     pool->work = work != NULL ? work : pool->work;
-    if (x == NULL || mean == NULL || point == NULL || scratch == NULL || work == NULL) {
+    if (x == NULL || mean == NULL || label == NULL || point == NULL || scratch == NULL ||
+        work == NULL) {
         return COP_FAIL(err, COP_ERR_NOMEM, "surrogate: out of memory");
     }
     pool->capacity = (int64_t)capacity;
@@ -41,10 +44,21 @@ void cop_surrogate_pool_release(cop_surrogate_pool *pool)
     cop_genome_set_destroy(pool->set);
     cop_free(pool->x);
     cop_free(pool->mean);
+    cop_free(pool->label);
     cop_free(pool->point);
     cop_free(pool->scratch);
     cop_free(pool->work);
     *pool = (cop_surrogate_pool){0};
+}
+
+void cop_surrogate_pool_values(const cop_surrogate_pool *pool, int64_t index, int objectives,
+                               double *value)
+{
+    static const double BEYOND = 1e150; // all objectives, by as much as bounds are exceeded
+    for (int j = 0; j < objectives; j++) {
+        value[j] = pool->label[index] > 0 ? BEYOND * (1 + pool->label[index])
+                                          : pool->mean[index * objectives + j];
+    }
 }
 
 // Canonicalises `genome` in place; a new feasible one becomes a candidate.
@@ -74,6 +88,12 @@ static cop_status add(cop_surrogate *self, cop_surrogate_pool *pool, int32_t *ge
             cop_gaussian *gaussian = cop_regression_view_gaussian(self->model[j]);
             mean[j] = cop_regression_median(self->model[j], cop_gaussian_mean(gaussian, x));
         }
+    }
+    pool->label[pool->count] = -1.0;
+    if (self->has_feasibility) {
+        cop_gaussian *gaussian = cop_regression_view_gaussian(self->feasibility);
+        pool->label[pool->count] =
+            cop_regression_median(self->feasibility, cop_gaussian_mean(gaussian, x));
     }
     pool->count++;
 
@@ -250,7 +270,7 @@ static void put(evolution *self, const cop_surrogate_pool *pool, int64_t index, 
 {
     cop_front_point *point = &self->parent[self->count++];
     *point = (cop_front_point){.index = index};
-    memcpy(point->value, pool->mean + index * objectives, (size_t)objectives * sizeof(double));
+    cop_surrogate_pool_values(pool, index, objectives, point->value);
 }
 
 // Parents are sorted: the better of two draws is the earlier one.
