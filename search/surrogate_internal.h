@@ -108,6 +108,14 @@ COP_MUST_CHECK cop_status cop_surrogate_gather(cop_surrogate *self, cop_surrogat
                                                const int64_t *front, int64_t front_count,
                                                cop_error *err);
 void cop_surrogate_pool_release(cop_surrogate_pool *pool);
+// Canonicalises `genome` in place; a new one that holds the bounds known by formula becomes a candidate.
+COP_MUST_CHECK cop_status cop_surrogate_pool_add(cop_surrogate *self, cop_surrogate_pool *pool,
+                                                 int32_t *genome, bool *is_added, cop_error *err);
+// Another level of one axis: the next ones of an ordered axis more often than far ones.
+void cop_surrogate_move(cop_surrogate *self, int32_t *genome);
+// Adds candidates by an evolution that starts from the pool (surrogate_evolve.c).
+COP_MUST_CHECK cop_status cop_surrogate_evolve(cop_surrogate *self, cop_surrogate_pool *pool,
+                                               cop_error *err);
 // What candidate `index` is sorted by: predicted objectives, feasible ones first (Deb et al. 2002).
 void cop_surrogate_pool_values(const cop_surrogate_pool *pool, int64_t index, int objectives,
                                double *value);
