@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "search/strategy_internal.h"
 
 struct cop_strategy {
     const cop_strategy_type *type;
@@ -14,7 +15,8 @@ struct cop_strategy {
 };
 
 static const cop_strategy_type *const TYPES[] = {
-    &cop_strategy_grid, &cop_strategy_random, &cop_strategy_stratified, &cop_strategy_nsga2, NULL,
+    &cop_strategy_grid,  &cop_strategy_random,    &cop_strategy_stratified,
+    &cop_strategy_nsga2, &cop_strategy_surrogate, NULL,
 };
 
 const cop_strategy_type *const *cop_strategy_types(void)
@@ -111,6 +113,11 @@ cop_status cop_strategy_ask(cop_strategy *strategy, int32_t *genomes, int64_t li
                         limit);
     }
     return strategy->type->ask(strategy->self, strategy->batches, genomes, limit, count, err);
+}
+
+const void *cop_strategy_self(const cop_strategy *strategy, const cop_strategy_type *type)
+{
+    return strategy->type == type ? strategy->self : NULL;
 }
 
 static cop_status check_trial(const cop_domain *domain, const cop_trial *trial, int64_t index,

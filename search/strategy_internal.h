@@ -15,6 +15,9 @@ const int32_t *cop_genome_set_view(const cop_genome_set *set, int64_t index);
 // Empties a set; it keeps its memory.
 void cop_genome_set_clear(cop_genome_set *set);
 
+// The `self` of a strategy of this type, borrowed; NULL when it is of another.
+const void *cop_strategy_self(const cop_strategy *strategy, const cop_strategy_type *type);
+
 typedef struct cop_proposals {
     const cop_domain *domain; // borrowed
     cop_genome_set *told;     // owned: of all batches told
