@@ -10,7 +10,7 @@
 enum {
     MOST = COP_KNAPSACK_RESOURCES_MAX,
     WIDTH_FIRST = 512,
-    WIDTH_GROWTH = 8,
+    WIDTH_GROWTH = 4,
     EXPLAIN_STATES = 4096, // an explanation may cost less than the answer
 };
 
@@ -42,6 +42,9 @@ static cop_status search(cop_knapsack_found *best, double *bound, const cop_knap
         cop_knapsack_found found = {0};
         width = width < options->states_max ? width : options->states_max;
         COP_TRY(status, cop_knapsack_pass(&found, t, options->solutions, width, limit, err));
+        if (options->solutions == 1 && found.count == 1 && !isinf(found.dropped)) {
+            found.score[0] = cop_knapsack_polish(found.choice, t);
+        }
         const int64_t states = best->states + found.states;
         const double limit_before = limit;
         const bool is_complete = found.count == options->solutions;

@@ -49,7 +49,7 @@ typedef struct cop_knapsack_options {
 
 #define COP_KNAPSACK_OPTIONS_DEFAULT            \
     {                                           \
-        .solutions = 1, .states_max = 1L << 16, \
+        .solutions = 1, .states_max = 1L << 15, \
     }
 
 typedef enum cop_knapsack_state {

@@ -71,6 +71,9 @@ typedef struct cop_knapsack_found {
 COP_MUST_CHECK cop_status cop_knapsack_pass(cop_knapsack_found *out,
                                             const cop_knapsack_table *table, int64_t solutions,
                                             int64_t width, double limit, cop_error *err);
+// Lowers the score of a feasible assignment [layers] by local search; returns it.
+double cop_knapsack_polish(int32_t *choice, const cop_knapsack_table *table);
+
 void cop_knapsack_found_release(cop_knapsack_found *found);
 
 #endif

@@ -5,7 +5,7 @@
 #include "base/alloc.h"
 #include "search/knapsack_internal.h"
 
-enum { MOST = COP_KNAPSACK_RESOURCES_MAX, COMPARISONS_MAX = 128, KEYS_MAX = 2 * MOST };
+enum { MOST = COP_KNAPSACK_RESOURCES_MAX, COMPARISONS_MAX = 64, KEYS_MAX = 2 * MOST };
 
 typedef struct state {
     double score;
@@ -178,7 +178,8 @@ static void compare(pass *p, const keys *k)
         if (better < p->solutions) {
             const state added = p->next[i];
             // A new one takes a place among those compared, where it may prove useful.
-            const int64_t at = kept < COMPARISONS_MAX ? kept : COMPARISONS_MAX / 2 + i % 64;
+            const int64_t at =
+                kept < COMPARISONS_MAX ? kept : COMPARISONS_MAX / 2 + i % (COMPARISONS_MAX / 2);
             p->next[kept] = p->next[at];
             p->next[at] = added;
             kept++;
