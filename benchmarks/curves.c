@@ -230,6 +230,26 @@ static void leave_out_unfinished(curves *c)
     c->count = kept;
 }
 
+// Stages that some lack cannot be a rung.
+static void leave_out_gaps(curves *c)
+{
+    int64_t kept = 0;
+    for (int64_t p = 0; p < c->points; p++) {
+        bool is_complete = true;
+        for (int64_t i = 0; i < c->count; i++) {
+            is_complete = is_complete && !isnan(c->curve[i].loss[p]);
+        }
+        if (is_complete) {
+            c->tokens[kept] = c->tokens[p];
+            for (int64_t i = 0; i < c->count; i++) {
+                c->curve[i].loss[kept] = c->curve[i].loss[p];
+            }
+            kept++;
+        }
+    }
+    c->points = kept;
+}
+
 static cop_status read(curves *out, const char *path, bool is_pythia, cop_error *err)
 {
     cop_status status = COP_OK;
@@ -258,6 +278,7 @@ static cop_status read(curves *out, const char *path, bool is_pythia, cop_error 
     }
     COP_TRY(status, fill(out, &all, path, err));
     leave_out_unfinished(out);
+    leave_out_gaps(out);
 done:
     cop_free(text);
     cop_free(all.row);

@@ -11,15 +11,15 @@ enum { CURVE_ID_BYTES = 64 };
 
 typedef struct curve {
     char id[CURVE_ID_BYTES];
-    double *loss; // [points], owned; NaN where the file has none
+    double *loss; // [points], owned
 } curve;
 
 typedef struct curves {
     int64_t points;
-    double *tokens; // [points], rising; owned
+    double *tokens; // [points] at which all have a loss, rising; owned
     int64_t count;
     curve *curve;     // [count], in the order of the file; owned
-    int64_t left_out; // candidates without a loss at the last point: their end is not known
+    int64_t left_out; // candidates without a loss at the last stage: their end is not known
 } curves;
 
 // Reads a CSV file whose header names, among others and in any order, the columns `id`, `tokens` and
