@@ -368,6 +368,9 @@ static void note_shares(cop_run *run)
 {
     for (int rank = 1; rank < run->workers->size; rank++) {
         const cop_worker_record *r = cop_scheduler_worker(run->workers->scheduler, rank);
+        if (r->tasks == 0 && r->losses == 0) {
+            continue;
+        }
         cop_workers_note(run, rank, COP_LOG_DEBUG,
                          "evaluated %" PRId64 " candidates, %" PRId64 " tokens in %.1f s%s",
                          r->tasks, r->tokens, r->busy_seconds,
