@@ -1,6 +1,7 @@
 #include "base/processes.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/processes_internal.h"
@@ -45,4 +46,26 @@ cop_status cop_processes_launched(int64_t *count, cop_error *err)
     }
     *count = tasks;
     return COP_OK;
+}
+
+bool cop_processes_crowd(char *out, size_t bytes, int processes, int threads, int cores)
+{
+    const int64_t busy = (int64_t)processes * threads;
+
+    out[0] = '\0';
+    if (busy <= cores) {
+        return false;
+    }
+    if (processes <= cores) {
+        (void)snprintf(out, bytes,
+                       "%d processes of %d threads share %d cores of this machine: set "
+                       "OMP_NUM_THREADS=%d",
+                       processes, threads, cores, cores / processes);
+    } else {
+        (void)snprintf(out, bytes,
+                       "%d processes share %d cores of this machine: start at most %d, with "
+                       "OMP_NUM_THREADS=1",
+                       processes, cores, cores);
+    }
+    return true;
 }

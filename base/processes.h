@@ -35,8 +35,15 @@ COP_MUST_CHECK cop_status cop_processes_start(cop_error *err);
 void cop_processes_stop(void);
 // Ends all processes at once: for a failure that the others cannot know of and would wait for ever.
 void cop_processes_abort(int exit_code);
+// One of them is gone, and the launcher lets the others go on: from now on stop() waits for nobody, which
+// MPI_Finalize() would do for ever. What was posted is still delivered to who takes it within seconds.
+void cop_processes_part(void);
 // Who this process is; {0, 1, 0, 1} before the start.
 cop_processes cop_processes_self(void);
+
+// More busy threads than cores? "8 processes of 4 threads share 16 cores of this machine: …", with what to do
+// about it, in `out`; false: there are cores for all.
+bool cop_processes_crowd(char *out, size_t bytes, int processes, int threads, int cores);
 
 // --- Collectives --------------------------------------------------------------------------------
 
@@ -58,6 +65,10 @@ cop_status cop_processes_agree(cop_status own, cop_error *err);
 // Those of one sender arrive in order. The memory is free again when the call returns; it may wait for the
 // receiver.
 COP_MUST_CHECK cop_status cop_processes_send(int to, const void *data, uint64_t bytes,
+                                             cop_error *err);
+// The same without ever waiting: `data` is copied, and arrives while the sender calls these functions. Messages
+// to who no longer lives are kept until stop(). COP_ERR_NOMEM.
+COP_MUST_CHECK cop_status cop_processes_post(int to, const void *data, uint64_t bytes,
                                              cop_error *err);
 // The next message from anybody, if there is one: its sender, or -1. Does not wait.
 COP_MUST_CHECK cop_status cop_processes_poll(int *from, uint64_t *bytes, cop_error *err);

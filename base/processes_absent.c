@@ -83,6 +83,17 @@ cop_status cop_processes_send(int to, const void *data, uint64_t bytes, cop_erro
     return fail_alone(to, err);
 }
 
+cop_status cop_processes_post(int to, const void *data, uint64_t bytes, cop_error *err)
+{
+    (void)data;
+    (void)bytes;
+    return fail_alone(to, err);
+}
+
+void cop_processes_part(void)
+{
+}
+
 cop_status cop_processes_poll(int *from, uint64_t *bytes, cop_error *err)
 {
     (void)err;

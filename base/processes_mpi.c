@@ -3,17 +3,34 @@
 #include <inttypes.h>
 #include <mpi.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/alloc.h"
+#include "base/clock.h"
 #include "base/processes_internal.h"
 
-enum { MESSAGE_TAG = 1, EXCHANGE_TAG = 2 };
+enum { MESSAGE_TAG = 1, EXCHANGE_TAG = 2, POSTS_MAX = 64 };
 
 // MPI counts in int.
 static const uint64_t piece_bytes = (uint64_t)1 << 30;
 
+// How long what is posted may take to be taken when all are there, and when some are not.
+static const double whole_seconds = 60.0;
+static const double part_seconds = 3.0;
+
+// A message on its way.
+typedef struct posted {
+    struct posted *next;
+    MPI_Request request;
+    char *data;
+} posted;
+
 static struct {
     cop_processes self;
     bool is_started;
+    bool has_parted;
+    posted *posted;
+    int posts; // since release_posted()
 } world = {.self = {.size = 1, .local_size = 1}};
 
 static cop_status fail_mpi(cop_error *err, const char *what, int code)
@@ -72,10 +89,50 @@ done:
     return status;
 }
 
+// Releases what has left. A request that fails has, too: its receiver is gone.
+static void release_posted(void)
+{
+    posted **link = &world.posted;
+    world.posts = 0;
+    while (*link != NULL) {
+        posted *p = *link;
+        int is_done = 0;
+        if (MPI_Test(&p->request, &is_done, MPI_STATUS_IGNORE) == MPI_SUCCESS && is_done == 0) {
+            link = &p->next;
+            continue;
+        }
+        *link = p->next;
+        cop_free(p->data);
+        cop_free(p);
+    }
+}
+
+// Nobody waits for ever for who does not listen: with a message left over there is no orderly end.
+static void deliver_posted(void)
+{
+    const struct timespec pause = {.tv_nsec = 1000000L};
+    const double start = cop_clock_seconds();
+    release_posted();
+    while (world.posted != NULL &&
+           cop_clock_seconds() - start < (world.has_parted ? part_seconds : whole_seconds)) {
+        (void)nanosleep(&pause, NULL);
+        release_posted();
+    }
+    world.has_parted = world.has_parted || world.posted != NULL;
+}
+
+void cop_processes_part(void)
+{
+    world.has_parted = true;
+}
+
 void cop_processes_stop(void)
 {
     if (world.is_started) {
-        (void)MPI_Finalize();
+        deliver_posted();
+        if (!world.has_parted) {
+            (void)MPI_Finalize();
+        }
         world.is_started = false;
         world.self = (cop_processes){.size = 1, .local_size = 1};
     }
@@ -203,6 +260,36 @@ cop_status cop_processes_send(int to, const void *data, uint64_t bytes, cop_erro
             MPI_Send(data, (int)bytes, MPI_BYTE, to, MESSAGE_TAG, MPI_COMM_WORLD));
 
 done:
+    return status;
+}
+
+cop_status cop_processes_post(int to, const void *data, uint64_t bytes, cop_error *err)
+{
+    cop_status status = COP_OK;
+    posted *p = cop_alloc(1, sizeof *p);
+    char *copy = cop_alloc((size_t)bytes, 1);
+
+    if (p == NULL || copy == NULL) {
+        status = COP_FAIL(err, COP_ERR_NOMEM,
+                          "processes: no memory for a message of %" PRIu64 " bytes", bytes);
+        goto done;
+    }
+    COP_TRY(status, check_message(bytes, err));
+    memcpy(copy, data, (size_t)bytes);
+    TRY_MPI(status, err, "send",
+            MPI_Isend(copy, (int)bytes, MPI_BYTE, to, MESSAGE_TAG, MPI_COMM_WORLD, &p->request));
+    p->data = copy;
+    p->next = world.posted;
+    world.posted = p;
+    p = NULL;
+    copy = NULL;
+    if (++world.posts >= POSTS_MAX) {
+        release_posted();
+    }
+
+done:
+    cop_free(copy);
+    cop_free(p);
     return status;
 }
 

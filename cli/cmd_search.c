@@ -14,7 +14,10 @@ typedef struct arguments {
     cop_cli_common common;
     const char *study;
     const char *directory;
+    cop_search_options settings;
 } arguments;
+
+enum { KEY_STALL = 0x4000, KEY_GIVE_UP, KEY_DEDICATED, PROCESSES_MAX = 1 << 20 };
 
 static volatile int stop_requested;
 
@@ -42,6 +45,16 @@ static error_t parse(int key, char *text, struct argp_state *state)
     switch (key) {
     case 'o': given->directory = text; return 0;
     case 'b': cop_cli_set_device(state, &given->common, "--backend", text); return 0;
+    case KEY_STALL:
+        given->settings.stall_seconds = cop_cli_real(state, "--stall", text, 0.1, 1e9);
+        return 0;
+    case KEY_GIVE_UP:
+        given->settings.give_up_seconds = cop_cli_real(state, "--give-up", text, 0.1, 1e9);
+        return 0;
+    case KEY_DEDICATED:
+        given->settings.dedicated_from =
+            (int)cop_cli_number(state, "--dedicated", text, 2, PROCESSES_MAX);
+        return 0;
     case ARGP_KEY_INIT: cop_cli_pass_common(state, &given->common); return 0;
     case ARGP_KEY_ARG:
         if (given->study != NULL) {
@@ -166,6 +179,15 @@ int cop_cmd_search(int argc, char **argv)
         {"output", 'o', "DIR", 0,
          "Study directory; without it, the study file's path with .study for .yaml", 0},
         {"backend", 'b', "NAME", 0, "The same as --device", 0},
+        {"stall", KEY_STALL, "SECONDS", 0,
+         "With several processes: warn of one that is silent for so long (300)", 0},
+        {"give-up", KEY_GIVE_UP, "SECONDS", 0,
+         "With several processes: let another evaluate what one that is silent for so long is at; "
+         "for "
+         "launchers that let the others go on when one dies (mpirun --enable-recovery)",
+         0},
+        {"dedicated", KEY_DEDICATED, "N", 0,
+         "From N processes on the first only hands out candidates (17)", 0},
         {0},
     };
     static const struct argp_child children[] = {
@@ -191,8 +213,7 @@ int cop_cmd_search(int argc, char **argv)
     char cpu_device[160];
     char *directory = NULL;
     bool was_stopped = false;
-    cop_search_options settings = {
-        .stop = &stop_requested, .was_stopped = &was_stopped, .cpu_device = cpu_device};
+    cop_search_options settings;
     summary result = {0};
     int code = COP_EXIT_DONE;
     bool do_all_know = false;
@@ -214,6 +235,10 @@ int cop_cmd_search(int argc, char **argv)
     do_all_know = true;
     COP_TRY(status, cop_processes_agree(status, &err));
     catch_signals();
+    settings = given.settings;
+    settings.stop = &stop_requested;
+    settings.was_stopped = &was_stopped;
+    settings.cpu_device = cpu_device;
     settings.directory = directory;
     settings.backend = cop_cli_device_of(&given.common);
     settings.command = cop_text_view(&command);

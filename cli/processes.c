@@ -24,12 +24,13 @@ static void share_threads(const cop_cli_common *common, int processes)
 
 static void warn_of_crowds(int processes)
 {
+    char line[160];
     const int cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
     const int devices = cop_backend_devices();
     if (devices > 0 && processes > devices) {
         cop_log(COP_LOG_WARNING, "%d processes share %d GPUs of this machine", processes, devices);
-    } else if (processes > cores) {
-        cop_log(COP_LOG_WARNING, "%d processes share %d cores of this machine", processes, cores);
+    } else if (cop_processes_crowd(line, sizeof line, processes, omp_get_max_threads(), cores)) {
+        cop_log(COP_LOG_WARNING, "%s", line);
     }
 }
 

@@ -12,6 +12,10 @@ required=(
 # Used when present, and worth having: faster matrix products, interactive charts, several processes
 # (one GPU each).
 optional=(libdnnl-dev libjs-chart.js libopenmpi-dev openmpi-bin)
+# Only where tests are run for others: a Slurm that a test starts for itself (tests/slurm).
+if [ "${CI:-}" = true ]; then
+    optional+=(slurm-wlm munge)
+fi
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

@@ -1,8 +1,12 @@
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/system.h"
+#include "kernels/backend.h"
 #include "search/workers_internal.h"
 
 cop_status cop_message_send(int to, const cop_message *message, const double *values, int64_t count,
@@ -13,7 +17,7 @@ cop_status cop_message_send(int to, const cop_message *message, const double *va
     cop_status status = COP_OK;
 
     if (count == 0) {
-        return cop_processes_send(to, message, sizeof *message, err);
+        return cop_processes_post(to, message, sizeof *message, err);
     }
     packet = cop_alloc(sizeof *message + tail, 1);
     if (packet == NULL) {
@@ -22,7 +26,7 @@ cop_status cop_message_send(int to, const cop_message *message, const double *va
     }
     memcpy(packet, message, sizeof *message);
     memcpy(packet + sizeof *message, values, tail);
-    status = cop_processes_send(to, packet, sizeof *message + tail, err);
+    status = cop_processes_post(to, packet, sizeof *message + tail, err);
     cop_free(packet);
     return status;
 }
@@ -71,8 +75,29 @@ done:
     return status;
 }
 
-void cop_message_pause(void)
+void cop_message_pause(int *idle)
 {
-    const struct timespec moment = {.tv_nsec = 1000000};
+    const long milliseconds = *idle < 100 ? 1 : *idle < 200 ? 5 : 20;
+    const struct timespec moment = {.tv_nsec = milliseconds * 1000000L};
+    (*idle)++;
     (void)nanosleep(&moment, NULL);
+}
+
+void cop_message_host(char out[COP_HOST_BYTES])
+{
+    char name[256] = "unknown";
+    (void)gethostname(name, sizeof name);
+    name[sizeof name - 1] = '\0';
+    name[strcspn(name, ".")] = '\0';
+    (void)snprintf(out, COP_HOST_BYTES, "%.*s", COP_HOST_BYTES - 1, name);
+}
+
+void cop_message_crowd(char out[COP_CROWD_BYTES])
+{
+    const cop_processes self = cop_processes_self();
+    out[0] = '\0';
+    if (self.local_rank == 0 && cop_backend_devices() == 0) {
+        (void)cop_processes_crowd(out, COP_CROWD_BYTES, self.local_size, cop_system_threads(),
+                                  (int)sysconf(_SC_NPROCESSORS_ONLN));
+    }
 }

@@ -181,7 +181,7 @@ static cop_status run_candidates(cop_run *run, int stage, int64_t entrants, cop_
         if (run->workers != NULL) {
             COP_TRY(status, cop_workers_serve(run, err));
         }
-        const int64_t index = cop_run_next(run);
+        const int64_t index = run->workers != NULL ? cop_workers_next(run) : cop_run_next(run);
         if (index < 0) {
             break;
         }

@@ -11,6 +11,13 @@
 
 struct cop_workers;
 
+enum { COP_RUNNING_BYTES = COP_CANDIDATE_ID_BYTES + 48 };
+
+// What a process is at: "<id> <stage> <attempts without a trace>", or "".
+typedef struct cop_running {
+    char text[COP_RUNNING_BYTES];
+} cop_running;
+
 typedef struct cop_run {
     const cop_study_file *study;
     const cop_search_options *options;
@@ -58,11 +65,17 @@ typedef struct cop_run {
         int64_t next;   // in the snapshot
     } queue;            // who is to be evaluated at the stage
 
+    cop_running *running; // of every process, as stored; NULL before it is first asked for
     struct cop_workers
         *workers; // search/workers.h; NULL: this process is alone, or a worker itself
     bool is_worker;
-    int prepared_stage; // of a worker: whose teacher states are open
-    bool has_quit;      // rank 0 gave up while a candidate was at work
+    int prepared_stage;    // of a worker: whose teacher states are open
+    int64_t ticket;        // of what it is at
+    bool is_dropped;       // what it is at is another's by now: nothing of it is to be saved
+    bool has_quit;         // rank 0 gave up while a candidate was at work
+    bool sees_owner;       // the file system shows that rank 0 holds the study
+    double looked_seconds; // when it last looked whether rank 0 is alive
+    double told_seconds;   // when it last told of its progress
 } cop_run;
 
 // What --extend found to differ from what the directory was begun with.

@@ -549,6 +549,7 @@ done:
 void cop_run_close(cop_run *run)
 {
     cop_snapshot_release(&run->snapshot);
+    cop_free(run->running);
     cop_teacher_states_destroy(run->train_states);
     cop_teacher_samples_destroy(run->train_samples);
     cop_teacher_states_destroy(run->held_states);

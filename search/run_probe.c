@@ -34,41 +34,81 @@ static const char *running_key(char key[KEY_BYTES], int rank)
     return key;
 }
 
+// What is stored under the keys of all processes, read once: there may be thousands.
+static cop_status read_running(cop_run *run, cop_error *err)
+{
+    const int size = cop_processes_self().size;
+    char key[KEY_BYTES];
+    char *stored = NULL;
+    cop_status status = COP_OK;
+    cop_running *running = NULL;
+
+    if (run->running != NULL) {
+        return COP_OK;
+    }
+    running = cop_alloc((size_t)size, sizeof *running);
+    if (running == NULL) {
+        return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory", run->options->directory);
+    }
+    for (int rank = 0; rank < size; rank++) {
+        COP_TRY(status, cop_store_get(run->store, running_key(key, rank), &stored, err));
+        if (stored != NULL) {
+            (void)snprintf(running[rank].text, sizeof running[rank].text, "%s", stored);
+        }
+        cop_free(stored);
+        stored = NULL;
+    }
+    run->running = running;
+    running = NULL;
+
+done:
+    cop_free(stored);
+    cop_free(running);
+    return status;
+}
+
+static cop_status store_running(cop_run *run, int rank, const char *text, cop_error *err)
+{
+    char key[KEY_BYTES];
+    cop_status status = COP_OK;
+    COP_TRY(status, read_running(run, err));
+    COP_TRY(status, cop_store_set(run->store, running_key(key, rank), text, err));
+    (void)snprintf(run->running[rank].text, sizeof run->running[rank].text, "%s", text);
+
+done:
+    return status;
+}
+
 // Counts attempts that neither ended nor saved anything, by whomever. A candidate that takes the whole
 // process down must not do so for ever.
 static cop_status count_stalled(cop_run *run, int rank, const char *id, int stage,
                                 bool *is_hopeless, cop_error *err)
 {
-    char text[COP_CANDIDATE_ID_BYTES + 48];
-    char key[KEY_BYTES];
-    char *stored = NULL;
+    char text[COP_RUNNING_BYTES];
     int64_t count = 0;
     cop_status status = COP_OK;
 
     const int wanted = snprintf(text, sizeof text, "%s %d ", id, stage);
+    COP_TRY(status, read_running(run, err));
     for (int other = 0; other < cop_processes_self().size; other++) {
+        const char *stored = run->running[other].text;
         int64_t found = 0;
-        COP_TRY(status, cop_store_get(run->store, running_key(key, other), &stored, err));
-        if (stored != NULL && strncmp(stored, text, (size_t)wanted) == 0 &&
+        if (strncmp(stored, text, (size_t)wanted) == 0 &&
             cop_text_to_i64(stored + wanted, &found)) {
             count = found > count ? found : count;
         }
-        cop_free(stored);
-        stored = NULL;
     }
     *is_hopeless = count >= STALLED_MAX;
     (void)snprintf(text, sizeof text, "%s %d %" PRId64, id, stage, count + 1);
-    COP_TRY(status, cop_store_set(run->store, running_key(key, rank), text, err));
+    COP_TRY(status, store_running(run, rank, text, err));
 
 done:
-    cop_free(stored);
     return status;
 }
 
 cop_status cop_run_reset_stalled(cop_run *run, int rank, cop_error *err)
 {
-    char key[KEY_BYTES];
-    return cop_store_set(run->store, running_key(key, rank), "", err);
+    return store_running(run, rank, "", err);
 }
 
 static cop_status give_up(cop_run *run, const char *id, int stage, const char *reason,

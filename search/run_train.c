@@ -194,7 +194,10 @@ static cop_status run_steps(probe *p, cop_trainer *trainer, int64_t *saved_step,
         if (status != COP_OK && !p->wants_save) {
             goto done;
         }
-        COP_TRY(status, save(p, trainer, saved_step, err));
+        status = COP_OK;
+        if (!p->run->is_dropped) {
+            COP_TRY(status, save(p, trainer, saved_step, err));
+        }
     }
     // Asked to stop with the last step: the rung is trained, its evaluation comes first.
     p->run->is_stopped = p->is_stopping && p->step < p->last_step;

@@ -40,6 +40,10 @@ typedef struct cop_search_options {
     bool extend;
     // The device of a study on the CPU, for provenance: what its matmuls run on. NULL: its name.
     const char *cpu_device;
+    // Several processes (search/workers.h); 0: the defaults.
+    double stall_seconds;   // silence of a busy worker that is warned of; 300
+    double give_up_seconds; // silence after which another gets its candidate; never
+    int dedicated_from;     // so many processes, and rank 0 evaluates nothing itself; 17
     // Called after every training step and every evaluation, e.g. to set `stop`. NULL: none.
     void (*tick)(void *context);
     void *tick_context;

@@ -5,17 +5,30 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "search/workers_internal.h"
+
+enum { PROGRESS_PER_SECOND = 800 }; // that rank 0 gets at most, of all, beside points of curves
+
+static const double look_seconds = 10.0; // between two looks whether rank 0 is alive
 
 // --- To rank 0 ----------------------------------------------------------------------------------
 
 cop_status cop_worker_progress(cop_run *run, int64_t tokens, double loss, bool is_saved,
                                cop_error *err)
 {
-    const cop_message message = {
-        .kind = COP_MESSAGE_PROGRESS,
-        .progress = {
-            .tokens = tokens, .done = run->tokens_done, .loss = loss, .is_saved = is_saved}};
+    const double now = cop_clock_seconds();
+    const double pause = (double)cop_processes_self().size / PROGRESS_PER_SECOND;
+    const cop_message message = {.kind = COP_MESSAGE_PROGRESS,
+                                 .progress = {.ticket = run->ticket,
+                                              .tokens = tokens,
+                                              .done = run->tokens_done,
+                                              .loss = loss,
+                                              .is_saved = is_saved}};
+    if (!isfinite(loss) && !is_saved && now - run->told_seconds < pause) {
+        return COP_OK;
+    }
+    run->told_seconds = now;
     return cop_message_send(0, &message, NULL, 0, err);
 }
 
@@ -45,7 +58,8 @@ static cop_status send_outcome(const cop_run *run, const cop_outcome *outcome, c
     const int64_t n = is_whole ? e->sequences : 0;
     const int64_t count = n * (has_teacher ? 4 : 2);
     cop_message message = {.kind = COP_MESSAGE_OUTCOME,
-                           .outcome = {.is_stopped = outcome->is_stopped,
+                           .outcome = {.ticket = run->ticket,
+                                       .is_stopped = outcome->is_stopped,
                                        .latency_ms = outcome->latency_ms,
                                        .done = run->tokens_done,
                                        .seconds = outcome->seconds,
@@ -77,14 +91,41 @@ static cop_status take(int *from, cop_message *out, cop_error *err)
     return status;
 }
 
+// Rank 0 holds the lock of the study for as long as it lives. File systems that keep locks to one machine are
+// found out at the start: there is no owner to be seen.
+static bool is_left_alone(cop_run *run)
+{
+    char owner[COP_HOST_BYTES];
+    const double now = cop_clock_seconds();
+
+    if (!run->sees_owner || now - run->looked_seconds < look_seconds) {
+        return false;
+    }
+    run->looked_seconds = now;
+    return !cop_store_owner(run->options->directory, owner, sizeof owner);
+}
+
+static cop_status fail_alone(const cop_run *run, cop_error *err)
+{
+    return COP_FAIL(err, COP_ERR_DEVICE, "%s: rank 0 has died", run->options->directory);
+}
+
 bool cop_worker_is_stopping(cop_run *run)
 {
     cop_message message;
     int from = -1;
     // A failure to look is one to send, too.
-    if (!run->wants_stop && take(&from, &message, NULL) == COP_OK && from == 0) {
-        run->has_quit = message.kind == COP_MESSAGE_QUIT;
-        return true;
+    while (!run->wants_stop && take(&from, &message, NULL) == COP_OK && from == 0) {
+        run->has_quit = run->has_quit || message.kind == COP_MESSAGE_QUIT;
+        run->is_dropped = run->is_dropped || message.kind == COP_MESSAGE_DROP;
+        run->wants_stop = true;
+        if (run->has_quit && message.farewell.has_lost) {
+            cop_processes_part();
+        }
+    }
+    if (!run->wants_stop && is_left_alone(run)) { // wait_message() says so
+        run->wants_stop = true;
+        run->looked_seconds = -look_seconds;
     }
     return run->wants_stop;
 }
@@ -93,19 +134,28 @@ bool cop_worker_is_stopping(cop_run *run)
 static cop_status wait_message(cop_run *run, cop_message *out, cop_error *err)
 {
     cop_status status = COP_OK;
+    bool has_told = false;
+    int idle = 0;
     int from = -1;
 
     while (from < 0) {
         COP_TRY(status, take(&from, out, err));
-        if (from < 0 && !run->wants_stop && run->options->stop != NULL &&
-            *run->options->stop != 0) {
+        if (from >= 0) {
+            break;
+        }
+        if (!has_told && run->options->stop != NULL && *run->options->stop != 0) {
             const cop_message message = {.kind = COP_MESSAGE_WANTS_STOP};
-            run->wants_stop = true;
+            has_told = true;
             COP_TRY(status, cop_message_send(0, &message, NULL, 0, err));
         }
-        if (from < 0) {
-            cop_message_pause();
+        if (is_left_alone(run)) {
+            COP_TRY(status, take(&from, out, err)); // its last word
+            if (from < 0) {
+                status = fail_alone(run, err);
+                goto done;
+            }
         }
+        cop_message_pause(&idle);
     }
 
 done:
@@ -142,6 +192,22 @@ static void attempt(cop_run *run, const cop_assignment *assignment, cop_outcome 
     cop_run_attempt(run, &assignment->candidate, assignment, out);
 }
 
+static cop_status work(cop_run *run, const cop_work *given, cop_error *err)
+{
+    cop_outcome outcome;
+
+    run->is_stopped = false;
+    run->wants_stop = false;
+    run->is_dropped = false;
+    run->tokens_done = 0;
+    run->ticket = given->ticket;
+    attempt(run, &given->assignment, &outcome);
+    // Who has quit listens no more.
+    const cop_status status = run->has_quit ? COP_OK : send_outcome(run, &outcome, err);
+    cop_outcome_release(&outcome);
+    return status;
+}
+
 static cop_status serve(cop_run *run, cop_error *err)
 {
     cop_status status = COP_OK;
@@ -150,15 +216,9 @@ static cop_status serve(cop_run *run, cop_error *err)
     while (message.kind != COP_MESSAGE_QUIT && !run->has_quit) {
         COP_TRY(status, wait_message(run, &message, err));
         if (message.kind == COP_MESSAGE_ASSIGN) { // a stop that comes late stops nothing
-            cop_outcome outcome;
-            run->is_stopped = false;
-            run->tokens_done = 0;
-            attempt(run, &message.assignment, &outcome);
-            status = send_outcome(run, &outcome, err);
-            cop_outcome_release(&outcome);
-            if (status != COP_OK) {
-                goto done;
-            }
+            COP_TRY(status, work(run, &message.work, err));
+        } else if (message.kind == COP_MESSAGE_QUIT && message.farewell.has_lost) {
+            cop_processes_part();
         }
     }
 
@@ -172,6 +232,7 @@ cop_status cop_worker_run(cop_run *run, cop_error *err)
     cop_status opened = COP_OK;
     cop_message message;
     cop_message ready = {.kind = COP_MESSAGE_READY};
+    char owner[COP_HOST_BYTES];
     cop_error own = {0};
 
     COP_TRY(status, wait_message(run, &message, err));
@@ -182,7 +243,10 @@ cop_status cop_worker_run(cop_run *run, cop_error *err)
     if (opened == COP_OK) {
         opened = check_same(run, &message.welcome, &own);
     }
-    set_verdict(&ready.ready, opened, &own);
+    run->sees_owner = cop_store_owner(run->options->directory, owner, sizeof owner);
+    set_verdict(&ready.ready.verdict, opened, &own);
+    cop_message_host(ready.ready.host);
+    cop_message_crowd(ready.ready.crowd);
     COP_TRY(status, cop_message_send(0, &ready, NULL, 0, err));
     COP_TRY(status, serve(run, err));
 

@@ -1,230 +1,162 @@
-// Rank 0's side: who evaluates what, and what they found.
+// Rank 0's side: who evaluates what.
 
 #include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "search/workers_internal.h"
 
-// What rank 0 knows of a worker.
-typedef struct desk {
-    bool is_ready;
-    bool is_busy;
-    int64_t index; // in the snapshot, of the candidate it is busy with
-    cop_assignment assignment;
-    int failures;
-    int64_t done; // tokens of this attempt that are counted into the progress
-} desk;
+enum { DEDICATED_FROM = 17 };
 
-typedef struct cop_workers cop_workers;
+static const double default_stall_seconds = 300.0;
 
-struct cop_workers {
-    int size; // ranks 1 … size - 1 are workers
-    desk *desk;
-    bool is_stop_sent;
-    cop_status status; // first failure between two steps
-    cop_error error;
-};
+void cop_workers_note(cop_run *run, int rank, cop_log_level level, const char *format, ...)
+{
+    char line[COP_ERROR_MESSAGE_BYTES];
+    va_list args;
+    va_start(args, format);
+    const int wanted = vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (wanted >= 0) {
+        cop_run_note(run, level, "[%d %s] %s", rank, run->workers->desk[rank].host, line);
+    }
+}
 
 // --- Handing out --------------------------------------------------------------------------------
 
-static cop_status assign(cop_run *run, int rank, cop_error *err)
+cop_status cop_workers_assign(cop_run *run, int rank, cop_error *err)
 {
-    desk *d = &run->workers->desk[rank];
-    const cop_message message = {.kind = COP_MESSAGE_ASSIGN, .assignment = d->assignment};
+    cop_workers *workers = run->workers;
+    cop_desk *d = &workers->desk[rank];
+    const cop_message message = {
+        .kind = COP_MESSAGE_ASSIGN,
+        .work = {.assignment = d->assignment,
+                 .ticket = cop_scheduler_worker(workers->scheduler, rank)->ticket}};
     d->done = 0;
-    d->is_busy = true;
     return cop_message_send(rank, &message, NULL, 0, err);
 }
 
-// The next candidate that is not given up at once; there may be none.
-static cop_status assign_next(cop_run *run, int rank, cop_error *err)
+// Its share of the work ahead, in FLOPs that only compare with one another: all see the same tokens of a stage,
+// but for what an interrupted attempt has left behind.
+static double cost_of(const cop_run *run, int64_t index)
 {
-    desk *d = &run->workers->desk[rank];
-    cop_status status = COP_OK;
-    bool is_given_up = true;
+    const cop_snapshot_candidate *c = &run->snapshot.candidate[index];
+    const int stage = run->queue.stage;
+    const double last = stage > 0 ? (double)run->study->rung_tokens[stage - 1] : 0.0;
+    const double first = stage > 1 ? (double)run->study->rung_tokens[stage - 2] : 0.0;
+    const double reached = c->running_stage == stage ? (double)c->running_tokens : first;
+    const double trained = last - fmin(fmax(reached, first), last);
+    const double evaluated = (double)(run->held_count * run->study->probe_sequence);
+    return c->candidate.cost.flops_per_token * (3.0 * trained + evaluated);
+}
 
-    while (is_given_up) {
-        d->index = cop_run_next(run);
-        if (d->index < 0) {
-            goto done;
-        }
-        d->failures = 0;
-        COP_TRY(status, cop_run_begin(run, rank, d->index, run->queue.stage, &d->assignment,
-                                      &is_given_up, err));
+// Everything that the stage has to offer by now.
+static cop_status fill_queue(cop_run *run, cop_error *err)
+{
+    cop_scheduler *scheduler = run->workers->scheduler;
+    cop_status status = COP_OK;
+    int64_t index = cop_run_next(run);
+
+    while (index >= 0) {
+        COP_TRY(status, cop_scheduler_add(scheduler, index, cost_of(run, index), err));
+        index = cop_run_next(run);
     }
-    COP_TRY(status, assign(run, rank, err));
+    run->queue.number = run->queue.entrants - cop_scheduler_queued(scheduler);
 
 done:
     return status;
 }
 
-// --- What workers send --------------------------------------------------------------------------
-
-static void count_done(cop_run *run, desk *d, int64_t done)
+static bool is_over(const cop_run *run)
 {
-    run->tokens_done += done - d->done;
-    d->done = done;
-    cop_progress_update(&run->progress, run->tokens_done, NULL);
+    return run->wants_stop || run->is_stopped || run->workers->is_stop_sent;
 }
 
-static cop_status take_progress(cop_run *run, int rank, const cop_work_progress *progress,
-                                cop_error *err)
+static cop_status hand_out(cop_run *run, cop_error *err)
 {
-    desk *d = &run->workers->desk[rank];
-    count_done(run, d, progress->done);
-    if (progress->is_saved) {
-        return cop_run_reset_stalled(run, rank, err);
-    }
-    return cop_store_progress(run->store, d->assignment.id, d->assignment.stage, progress->tokens,
-                              progress->loss, err);
-}
-
-static double *take_values(double **values, int64_t count)
-{
-    double *part = *values;
-    *values += count;
-    return part;
-}
-
-// Copies of what lies behind the message, as cop_evaluation_release() wants them.
-static cop_status copy_values(double **out, const double *from, int64_t count, cop_error *err)
-{
-    *out = cop_alloc((size_t)count, sizeof **out);
-    if (*out == NULL) {
-        return COP_FAIL(err, COP_ERR_NOMEM, "search: no memory for the results of a worker");
-    }
-    memcpy(*out, from, (size_t)count * sizeof **out);
-    return COP_OK;
-}
-
-static cop_status unpack_evaluation(cop_evaluation *out, const cop_work_outcome *outcome,
-                                    double *values, int64_t count, cop_error *err)
-{
-    const int64_t n = outcome->sequences;
-    const int64_t arrays = outcome->has_teacher ? 4 : 2;
+    cop_workers *workers = run->workers;
     cop_status status = COP_OK;
+    cop_hand_out next;
 
-    if (n == 0) {
+    COP_TRY(status, fill_queue(run, err));
+    while (!is_over(run) &&
+           cop_scheduler_hand_out(workers->scheduler, cop_clock_seconds(), &next)) {
+        cop_desk *d = &workers->desk[next.worker];
+        bool is_given_up = false;
+        d->failures = 0;
+        d->is_dropped = false;
+        COP_TRY(status, cop_run_begin(run, next.worker, next.task, run->queue.stage, &d->assignment,
+                                      &is_given_up, err));
+        if (is_given_up) {
+            cop_scheduler_finish(workers->scheduler, next.worker, false, cop_clock_seconds());
+        } else {
+            COP_TRY(status, cop_workers_assign(run, next.worker, err));
+        }
+    }
+
+done:
+    return status;
+}
+
+// --- Silence ------------------------------------------------------------------------------------
+
+static cop_status heed(cop_run *run, const cop_silence *silence, cop_error *err)
+{
+    cop_workers *workers = run->workers;
+    const cop_message message = {.kind = COP_MESSAGE_DROP};
+    cop_desk *d = &workers->desk[silence->worker];
+    const char *id = d->assignment.id;
+
+    if (!silence->is_lost) {
+        cop_workers_note(run, silence->worker, COP_LOG_WARNING,
+                         "%s: nothing was heard for %.0f s, at stage %d", id, silence->seconds,
+                         d->assignment.stage);
         return COP_OK;
     }
-    if (n < 0 || count != arrays * n) {
-        return COP_FAIL(err, COP_ERR_FORMAT,
-                        "search: a worker sent %" PRId64 " numbers for %" PRId64 " sequences",
-                        count, n);
-    }
-    out->sequences = n;
-    out->sequence_tokens = outcome->sequence_tokens;
-    COP_TRY(status, copy_values(&out->cross_entropy, take_values(&values, n), n, err));
-    COP_TRY(status, copy_values(&out->agreement, take_values(&values, n), n, err));
-    if (outcome->has_teacher) {
-        COP_TRY(status, copy_values(&out->kl, take_values(&values, n), n, err));
-        COP_TRY(status, copy_values(&out->teacher_cross_entropy, take_values(&values, n), n, err));
-    }
-
-done:
-    return status;
+    cop_workers_note(run, silence->worker, COP_LOG_WARNING,
+                     "%s: given up after %.0f s of silence, at stage %d; another evaluates it", id,
+                     silence->seconds, d->assignment.stage);
+    workers->has_lost = true;
+    cop_processes_part();
+    run->tokens_done -= d->done;
+    d->done = 0;
+    d->is_dropped = true;
+    return cop_message_send(silence->worker, &message, NULL, 0, err);
 }
 
-static cop_status take_outcome(cop_run *run, int rank, const cop_work_outcome *sent, double *values,
-                               int64_t count, cop_error *err)
-{
-    desk *d = &run->workers->desk[rank];
-    bool again = false;
-    cop_status status = COP_OK;
-    cop_outcome outcome = {.status = sent->verdict.status,
-                           .is_stopped = sent->is_stopped,
-                           .latency_ms = sent->latency_ms,
-                           .seconds = sent->seconds};
-
-    (void)snprintf(outcome.error.message, sizeof outcome.error.message, "%s",
-                   sent->verdict.message);
-    d->is_busy = false;
-    count_done(run, d, outcome.status == COP_OK ? sent->done : 0);
-    COP_TRY(status, unpack_evaluation(&outcome.evaluation, sent, values, count, err));
-    COP_TRY(status, cop_run_end(run, rank, &d->assignment, &outcome, &d->failures, &again, err));
-    if (again && !run->workers->is_stop_sent) {
-        COP_TRY(status, assign(run, rank, err));
-    }
-
-done:
-    cop_outcome_release(&outcome);
-    return status;
-}
-
-static cop_status take_ready(cop_run *run, int rank, const cop_verdict *verdict, cop_error *err)
-{
-    run->workers->desk[rank].is_ready = true;
-    if (verdict->status != COP_OK) {
-        return COP_FAIL(err, verdict->status, "%s", verdict->message);
-    }
-    return COP_OK;
-}
-
-static cop_status take_message(cop_run *run, int rank, const cop_message *message, double *values,
-                               int64_t count, cop_error *err)
-{
-    switch (message->kind) {
-    case COP_MESSAGE_READY: return take_ready(run, rank, &message->ready, err);
-    case COP_MESSAGE_PROGRESS: return take_progress(run, rank, &message->progress, err);
-    case COP_MESSAGE_NOTE: cop_run_note(run, message->note.level, "%s", message->note.line); break;
-    case COP_MESSAGE_WANTS_STOP: run->wants_stop = true; break;
-    case COP_MESSAGE_OUTCOME: return take_outcome(run, rank, &message->outcome, values, count, err);
-    case COP_MESSAGE_WELCOME:
-    case COP_MESSAGE_ASSIGN:
-    case COP_MESSAGE_STOP:
-    case COP_MESSAGE_QUIT:
-    default:
-        return COP_FAIL(err, COP_ERR_FORMAT, "search: rank %d sent a message of kind %d", rank,
-                        (int)message->kind);
-    }
-    return COP_OK;
-}
-
-// Everything that has arrived.
-static cop_status take_all(cop_run *run, bool *has_some, cop_error *err)
+static cop_status heed_silence(cop_run *run, cop_error *err)
 {
     cop_status status = COP_OK;
-    cop_message message;
-    double *values = NULL;
-    int64_t count = 0;
-    int from = 0;
-
-    *has_some = false;
-    while (from >= 0) {
-        cop_free(values);
-        values = NULL;
-        COP_TRY(status, cop_message_take(&from, &message, &values, &count, err));
-        if (from >= 0) {
-            *has_some = true;
-            COP_TRY(status, take_message(run, from, &message, values, count, err));
-        }
+    cop_silence silence;
+    while (cop_scheduler_check(run->workers->scheduler, cop_clock_seconds(), &silence)) {
+        COP_TRY(status, heed(run, &silence, err));
     }
 
 done:
-    cop_free(values);
     return status;
 }
 
 // --- A stage ------------------------------------------------------------------------------------
 
-cop_status cop_workers_serve(cop_run *run, cop_error *err)
+static cop_status serve(cop_run *run, bool *has_some, cop_error *err)
 {
-    cop_workers *workers = run->workers;
     cop_status status = COP_OK;
-    bool has_some = false;
-
-    COP_TRY(status, take_all(run, &has_some, err));
-    for (int rank = 1; rank < workers->size; rank++) {
-        const bool is_over = run->wants_stop || workers->is_stop_sent;
-        if (!workers->desk[rank].is_busy && !is_over) {
-            COP_TRY(status, assign_next(run, rank, err));
-        }
-    }
+    COP_TRY(status, cop_workers_take_all(run, has_some, err));
+    COP_TRY(status, heed_silence(run, err));
+    COP_TRY(status, hand_out(run, err));
 
 done:
     return status;
+}
+
+cop_status cop_workers_serve(cop_run *run, cop_error *err)
+{
+    bool has_some = false;
+    return serve(run, &has_some, err);
 }
 
 void cop_workers_tick(cop_run *run)
@@ -236,31 +168,52 @@ void cop_workers_tick(cop_run *run)
     }
 }
 
-static cop_status send_stop(cop_run *run, cop_error *err)
+// The longest that is queued, for rank 0 itself; -1: none.
+static int64_t take_own(cop_run *run)
 {
-    cop_workers *workers = run->workers;
-    const cop_message message = {.kind = COP_MESSAGE_STOP};
-    cop_status status = COP_OK;
+    cop_scheduler *scheduler = run->workers->scheduler;
+    int64_t index = -1;
 
-    if (workers->is_stop_sent) {
-        return COP_OK;
+    if (!cop_scheduler_pop(scheduler, &index)) {
+        return -1;
     }
-    workers->is_stop_sent = true;
-    for (int rank = 1; rank < workers->size; rank++) {
-        COP_TRY(status, cop_message_send(rank, &message, NULL, 0, err));
+    run->queue.number = run->queue.entrants - cop_scheduler_queued(scheduler);
+    return index;
+}
+
+int64_t cop_workers_next(cop_run *run)
+{
+    const int from = run->options->dedicated_from;
+    return run->workers->size >= (from > 0 ? from : DEDICATED_FROM) ? -1 : take_own(run);
+}
+
+static cop_status send_all(cop_run *run, const cop_message *message, cop_error *err)
+{
+    cop_status status = COP_OK;
+    for (int rank = 1; rank < run->workers->size; rank++) {
+        COP_TRY(status, cop_message_send(rank, message, NULL, 0, err));
     }
 
 done:
     return status;
 }
 
-static bool is_anyone_busy(const cop_workers *workers)
+static cop_status send_stop(cop_run *run, cop_error *err)
 {
-    bool is_busy = false;
-    for (int rank = 1; rank < workers->size; rank++) {
-        is_busy = is_busy || workers->desk[rank].is_busy;
+    cop_workers *workers = run->workers;
+    const cop_message message = {.kind = COP_MESSAGE_STOP};
+    const double give_up = run->options->give_up_seconds;
+
+    if (workers->is_stop_sent) {
+        return COP_OK;
     }
-    return is_busy;
+    workers->is_stop_sent = true;
+    if (give_up > 0.0) { // nothing depends on who is silent now
+        const double stall = run->options->stall_seconds;
+        cop_scheduler_set_give_up(workers->scheduler,
+                                  fmin(give_up, stall > 0.0 ? stall : default_stall_seconds));
+    }
+    return send_all(run, &message, err);
 }
 
 // The first failure stays: what follows it is its consequence.
@@ -270,12 +223,36 @@ static cop_status keep_first(cop_status first, cop_status later, const cop_error
     return first == COP_OK && later != COP_OK ? COP_FAIL(err, later, "%s", own->message) : first;
 }
 
+// Is there anything to wait for?
+static bool is_at_work(const cop_run *run)
+{
+    const cop_workers *workers = run->workers;
+    return cop_scheduler_busy(workers->scheduler) > 0 ||
+           (!is_over(run) && cop_scheduler_queued(workers->scheduler) > 0);
+}
+
+// What comes back when nobody else is left.
+static cop_status run_left(cop_run *run, cop_error *err)
+{
+    cop_status status = COP_OK;
+    if (!is_over(run) && cop_scheduler_alive(run->workers->scheduler) == 0) {
+        const int64_t index = take_own(run);
+        if (index >= 0) {
+            COP_TRY(status, cop_run_candidate(run, index, run->queue.stage, err));
+        }
+    }
+
+done:
+    return status;
+}
+
 cop_status cop_workers_settle(cop_run *run, cop_status status, cop_error *err)
 {
     cop_workers *workers = run->workers;
+    int idle = 0;
 
     status = keep_first(status, workers->status, &workers->error, err);
-    for (bool is_first = true; is_first || is_anyone_busy(workers); is_first = false) {
+    for (bool is_first = true; is_first || is_at_work(run); is_first = false) {
         cop_error own = {0};
         bool has_some = false;
         cop_status served = COP_OK;
@@ -285,35 +262,64 @@ cop_status cop_workers_settle(cop_run *run, cop_status status, cop_error *err)
             served = send_stop(run, &own);
         }
         if (served == COP_OK) {
-            served = take_all(run, &has_some, &own);
+            served = serve(run, &has_some, &own);
+        }
+        if (served == COP_OK && status == COP_OK) {
+            served = run_left(run, &own);
         }
         status = keep_first(status, served, &own, err);
         if (served == COP_ERR_DEVICE) { // no messages any more: nobody can be waited for
             break;
         }
-        if (!has_some) {
-            cop_message_pause();
+        if (has_some) {
+            idle = 0;
+        } else if (is_at_work(run)) {
+            cop_message_pause(&idle);
         }
     }
+    cop_scheduler_clear(workers->scheduler);
     return status;
 }
 
 // --- Life ---------------------------------------------------------------------------------------
 
+static void destroy(cop_workers *workers)
+{
+    if (workers != NULL) {
+        cop_scheduler_destroy(workers->scheduler);
+        cop_free(workers->desk);
+        cop_free(workers);
+    }
+}
+
 static cop_status create(cop_run *run, cop_error *err)
 {
     const int size = cop_processes_self().size;
+    const double stall = run->options->stall_seconds;
+    const double give_up = run->options->give_up_seconds;
+    cop_scheduler_options options = {.workers = size,
+                                     .stall_seconds = stall > 0.0 ? stall : default_stall_seconds,
+                                     .give_up_seconds = give_up > 0.0 ? give_up : (double)INFINITY};
+    cop_status status = COP_OK;
     cop_workers *workers = cop_alloc(1, sizeof *workers);
+
+    options.stall_seconds = fmin(options.stall_seconds, options.give_up_seconds);
     if (workers != NULL) {
         workers->size = size;
         workers->desk = cop_alloc((size_t)size, sizeof *workers->desk);
     }
     if (workers == NULL || workers->desk == NULL) {
-        cop_free(workers);
-        return COP_FAIL(err, COP_ERR_NOMEM, "search: no memory for %d processes", size);
+        status = COP_FAIL(err, COP_ERR_NOMEM, "search: no memory for %d processes", size);
+        goto done;
     }
+    cop_message_host(workers->desk[0].host);
+    COP_TRY(status, cop_scheduler_create(&workers->scheduler, &options, err));
     run->workers = workers;
-    return COP_OK;
+    workers = NULL;
+
+done:
+    destroy(workers);
+    return status;
 }
 
 static bool are_all_ready(const cop_workers *workers)
@@ -330,6 +336,7 @@ cop_status cop_workers_start(cop_run *run, cop_status opened, cop_error *err)
     const cop_processes self = cop_processes_self();
     cop_status status = opened;
     cop_message message = {.kind = COP_MESSAGE_WELCOME};
+    int idle = 0;
 
     if (status == COP_OK) {
         status = create(run, err);
@@ -345,9 +352,9 @@ cop_status cop_workers_start(cop_run *run, cop_status opened, cop_error *err)
     }
     while (status == COP_OK && !are_all_ready(run->workers)) {
         bool has_some = false;
-        status = take_all(run, &has_some, err);
+        status = cop_workers_take_all(run, &has_some, err);
         if (!has_some) {
-            cop_message_pause();
+            cop_message_pause(&idle);
         }
     }
     if (status == COP_OK) {
@@ -357,20 +364,32 @@ cop_status cop_workers_start(cop_run *run, cop_status opened, cop_error *err)
     return status;
 }
 
+static void note_shares(cop_run *run)
+{
+    for (int rank = 1; rank < run->workers->size; rank++) {
+        const cop_worker_record *r = cop_scheduler_worker(run->workers->scheduler, rank);
+        if (r->tasks == 0 && r->losses == 0) {
+            continue;
+        }
+        cop_workers_note(run, rank, COP_LOG_DEBUG,
+                         "evaluated %" PRId64 " candidates, %" PRId64 " tokens in %.1f s%s",
+                         r->tasks, r->tokens, r->busy_seconds,
+                         r->state == COP_WORKER_LOST ? "; lost" : "");
+    }
+}
+
 void cop_workers_quit(cop_run *run)
 {
-    const cop_message message = {.kind = COP_MESSAGE_QUIT};
-    cop_workers *workers = run->workers;
+    cop_message message = {.kind = COP_MESSAGE_QUIT};
 
-    if (workers == NULL) {
+    if (run->workers == NULL) {
         return;
     }
-    for (int rank = 1; rank < workers->size; rank++) {
-        if (cop_message_send(rank, &message, NULL, 0, NULL) != COP_OK) {
-            cop_processes_abort(1); // who hears nothing would wait for ever
-        }
+    message.farewell.has_lost = run->workers->has_lost;
+    note_shares(run);
+    if (send_all(run, &message, NULL) != COP_OK) {
+        cop_processes_abort(1); // who hears nothing would wait for ever
     }
-    cop_free(workers->desk);
-    cop_free(workers);
+    destroy(run->workers);
     run->workers = NULL;
 }
