@@ -14,7 +14,7 @@ struct cop_strategy {
 };
 
 static const cop_strategy_type *const TYPES[] = {
-    NULL,
+    &cop_strategy_grid, &cop_strategy_random, &cop_strategy_stratified, &cop_strategy_nsga2, NULL,
 };
 
 const cop_strategy_type *const *cop_strategy_types(void)
