@@ -64,12 +64,12 @@ json_t *cop_trial_json_candidate(const cop_trial_report *report, int64_t index)
     cop_build_put(object, "stage", rank == NULL ? json_null() : json_integer(place->stage));
     cop_build_put(object, "tokens",
                   rank == NULL ? json_null() : cop_trial_json_number(result->fidelity));
-    cop_build_put(object, "metrics",
-                  rank == NULL ? json_object() : metrics_of(report, result));
+    cop_build_put(object, "metrics", rank == NULL ? json_object() : metrics_of(report, result));
     cop_build_put(object, "status", cop_build_text(cop_candidate_state_name(place->state)));
     cop_build_put(object, "reason", reason[0] == '\0' ? json_null() : cop_build_text(reason));
     cop_build_put(object, "feasible", rank == NULL ? json_null() : json_boolean(is_feasible));
-    cop_build_put(object, "violation", rank == NULL ? json_null() : cop_build_real(rank->violation));
+    cop_build_put(object, "violation",
+                  rank == NULL ? json_null() : cop_build_real(rank->violation));
     cop_build_put(object, "on_front", json_boolean(place->is_on_front));
     cop_build_put(object, "rank", rank == NULL ? json_null() : json_integer(place->rank));
     cop_build_put(object, "front", is_feasible ? json_integer(rank->front) : json_null());

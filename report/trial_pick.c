@@ -12,9 +12,9 @@ static cop_status check_limit(const cop_trial_report *report, const cop_pick_lim
 {
     for (int64_t i = 0; i < report->metrics; i++) {
         if (strcmp(report->metric[i], limit->name) == 0) {
-            return !isnan(limit->limit) ? COP_OK
-                                        : COP_FAIL(err, COP_ERR_CONFIG,
-                                                   "limit: %s is not a number", limit->name);
+            return !isnan(limit->limit)
+                       ? COP_OK
+                       : COP_FAIL(err, COP_ERR_CONFIG, "limit: %s is not a number", limit->name);
         }
     }
     const char **words = cop_alloc((size_t)report->metrics + 1, sizeof *words);
@@ -27,10 +27,10 @@ static cop_status check_limit(const cop_trial_report *report, const cop_pick_lim
         cop_text_appendf(&allowed, "%s%s", i > 0 ? ", " : "", words[i]);
     }
     const char *near = cop_text_nearest(limit->name, words, (size_t)report->metrics);
-    const cop_status status = COP_FAIL(
-        err, COP_ERR_CONFIG, "limit: unknown metric: %s%s%s%s (allowed: %.200s)", limit->name,
-        near == NULL ? "" : "; did you mean ", near == NULL ? "" : near, near == NULL ? "" : "?",
-        cop_text_view(&allowed));
+    const cop_status status =
+        COP_FAIL(err, COP_ERR_CONFIG, "limit: unknown metric: %s%s%s%s (allowed: %.200s)",
+                 limit->name, near == NULL ? "" : "; did you mean ", near == NULL ? "" : near,
+                 near == NULL ? "" : "?", cop_text_view(&allowed));
     cop_text_release(&allowed);
     cop_free(words);
     return status;
@@ -81,10 +81,10 @@ static cop_status fail_empty(const cop_trial_report *report, const cop_trial_ran
         cop_text_appendf(&text, "%s%s = %g", text.length > 0 ? ", " : "", limits[i].name,
                          cop_trial_metric(result, limits[i].name));
     }
-    const cop_status status = COP_FAIL(
-        err, COP_ERR_CONFIG, "pick: no candidate meets the %s; the nearest is %s with %s",
-        nearest->violation > 0 ? "bounds of the study" : "limits",
-        report->trials.entry[nearest->index].id, cop_text_view(&text));
+    const cop_status status =
+        COP_FAIL(err, COP_ERR_CONFIG, "pick: no candidate meets the %s; the nearest is %s with %s",
+                 nearest->violation > 0 ? "bounds of the study" : "limits",
+                 report->trials.entry[nearest->index].id, cop_text_view(&text));
     cop_text_release(&text);
     return status;
 }
@@ -93,10 +93,10 @@ static void describe(cop_trial_pick *pick, const cop_trial_report *report,
                      const cop_trial_rank *best, const cop_pick_limit *limits, int count)
 {
     const cop_trial_stage *stage = &report->stage[report->deepest];
-    size_t at = (size_t)snprintf(pick->reason, sizeof pick->reason,
-                                 "lowest %s, %.6g, of %lld candidate%s", report->space->objective[0],
-                                 best->objective[0], (long long)pick->eligible,
-                                 pick->eligible == 1 ? "" : "s");
+    size_t at =
+        (size_t)snprintf(pick->reason, sizeof pick->reason, "lowest %s, %.6g, of %lld candidate%s",
+                         report->space->objective[0], best->objective[0], (long long)pick->eligible,
+                         pick->eligible == 1 ? "" : "s");
     for (int i = 0; i < count && at < sizeof pick->reason; i++) {
         at += (size_t)snprintf(pick->reason + at, sizeof pick->reason - at, "%s%s <= %g",
                                i == 0 ? " with " : " and ", limits[i].name, limits[i].limit);
@@ -135,7 +135,8 @@ cop_status cop_trial_pick_make(cop_trial_pick *out, const cop_trial_report *repo
         if (entry->violation > 0 || over > 0) {
             // The ranking has feasible ones first: an infeasible one is the nearest only without them.
             const double distance = entry->violation > 0 ? entry->violation : over;
-            const bool is_worse = nearest != NULL && nearest->violation == 0 && entry->violation > 0;
+            const bool is_worse =
+                nearest != NULL && nearest->violation == 0 && entry->violation > 0;
             if (nearest == NULL || (!is_worse && distance < least)) {
                 nearest = entry;
                 least = distance;

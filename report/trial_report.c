@@ -169,8 +169,7 @@ static void add_results(cop_trial_report *report, int stage)
 {
     cop_trial_stage *s = &report->stage[stage];
     for (int64_t i = 0; i < s->count; i++) {
-        const double seconds =
-            report->trials.entry[s->ranking[i].index].result[stage].seconds;
+        const double seconds = report->trials.entry[s->ranking[i].index].result[stage].seconds;
         s->seconds += isfinite(seconds) ? seconds : 0;
     }
     report->evaluations += s->count;
@@ -294,6 +293,7 @@ static cop_status find_names(cop_trial_report *report, cop_error *err)
     const cop_free_space *space = report->space;
     cop_status status = COP_OK;
     int64_t capacity = 0;
+    int64_t fixed = 0;
     const cop_trial_result *last = NULL;
 
     COP_TRY(status, reserve_names(report, space->objectives + space->bounds, &capacity, err));
@@ -303,7 +303,7 @@ static cop_status find_names(cop_trial_report *report, cop_error *err)
     for (int i = 0; i < space->bounds; i++) {
         add_name(report, space->bound[i].metric);
     }
-    const int64_t fixed = report->metrics;
+    fixed = report->metrics;
     for (int64_t i = 0; i < report->trials.count; i++) {
         const cop_trial_result *result = cop_trial_report_result(report, i);
         if (result == NULL || are_alike(last, result)) {
@@ -335,8 +335,8 @@ cop_status cop_trial_report_create(cop_trial_report *out, cop_store *store, cons
     (void)snprintf(out->directory, sizeof out->directory, "%s", directory);
     COP_TRY(status, cop_trials_read(&out->trials, store, false, err));
     COP_TRY(status, read_study(out, err));
-    cop_report_set_name(out->name, sizeof out->name,
-                        cop_trials_fact(&out->trials, COP_FACT_STUDY), directory);
+    cop_report_set_name(out->name, sizeof out->name, cop_trials_fact(&out->trials, COP_FACT_STUDY),
+                        directory);
     finished = cop_trials_fact(&out->trials, COP_FACT_FINISHED);
     out->is_finished = finished != NULL && finished[0] != '\0';
     out->first = (int)out->study->fidelity;

@@ -17,8 +17,8 @@ enum { COP_TRIAL_HISTORY_MAX = 100, COP_TRIAL_TEXT_BYTES = 512 };
 typedef struct cop_trial_stage {
     double fidelity;
     cop_trial_rank *ranking; // best first; owned
-    char *decision;          // [count] as of cop_trials_promote(); NULL: not decided, or the last stage
-    int64_t count;           // results
+    char *decision; // [count] as of cop_trials_promote(); NULL: not decided, or the last stage
+    int64_t count;  // results
     int64_t entered;
     int64_t promoted;
     int64_t rescued;
@@ -54,8 +54,8 @@ typedef struct cop_trial_volume {
 } cop_trial_volume;
 
 typedef struct cop_trial_report {
-    cop_trials trials;          // without results of stages that the study does not have
-    cop_study_file *study;      // its own copy of the file; owned
+    cop_trials trials;           // without results of stages that the study does not have
+    cop_study_file *study;       // its own copy of the file; owned
     const cop_free_space *space; // of the study
     char name[128];
     char directory[1024];
@@ -63,10 +63,10 @@ typedef struct cop_trial_report {
     int first;  // stage at whose end the strategy is told
     int stages; // that the study plans: first … stages - 1
     cop_trial_stage stage[COP_TRIAL_STAGES_MAX];
-    int deepest;                          // with a result; -1: none
-    cop_trial_place *place;               // [trials.count]; owned
-    int64_t front_count;                  // the first so many of the deepest stage's ranking
-    char (*metric)[COP_FREE_NAME_BYTES];  // objectives, bounded ones, all others by name; owned
+    int deepest;                         // with a result; -1: none
+    cop_trial_place *place;              // [trials.count]; owned
+    int64_t front_count;                 // the first so many of the deepest stage's ranking
+    char (*metric)[COP_FREE_NAME_BYTES]; // objectives, bounded ones, all others by name; owned
     int64_t metrics;
     cop_trial_volume volume;  // of the deepest stage
     cop_trial_volume history; // of the first
@@ -110,6 +110,8 @@ COP_MUST_CHECK cop_status cop_trial_json(json_t **out, const cop_trial_report *r
 json_t *cop_trial_json_candidate(const cop_trial_report *report, int64_t index);
 // A number that is whole as an integer; what is not finite is null.
 json_t *cop_trial_json_number(double value);
+// {size, axes: [{name, values, from, to or words}], bounds: [{metric, min, max}]}
+json_t *cop_trial_json_space(const cop_free_space *space);
 
 // candidates.csv, RFC 4180: a header and one row for each trial.
 COP_MUST_CHECK cop_status cop_trial_csv(cop_text *out, const cop_trial_report *report,
