@@ -1,5 +1,6 @@
 // Budget checks per second, on one thread, and the memory they take: a grid of 22 million points around the
-// published 15B teacher, with a budget that few of them meet. Prints one JSON line per budget.
+// published 15B teacher, and one of 450 million, with budgets that few of them meet. Points that are counted
+// with their whole subtree count as checked. Prints one JSON line per budget.
 
 #include "search/space.h"
 
@@ -21,6 +22,14 @@ enum { REPEATS = 5 };
     "  heads: {from: 8, to: 48, step: 8}\n"       \
     "  ffn_ratio: {from: 1, to: 4, step: 0.01}\n" \
     "  hidden: {divisor: 8, max_cut: 0.5}\n"
+
+#define LARGE                                \
+    "teacher: none\n"                        \
+    "space:\n"                               \
+    "  layers: {from: 1, to: 32, step: 1}\n" \
+    "  heads: {from: 8, to: 48, step: 8}\n"  \
+    "  ffn: {divisor: 8, max_cut: 1}\n"      \
+    "  hidden: {divisor: 8, max_cut: 1}\n"
 
 static cop_arch teacher_15b(void)
 {
@@ -100,5 +109,6 @@ int main(void)
                            "  params_non_embedding: {min: 1e9, max: 6e9}\n"
                            "  memory_bytes: {min: 1e9, max: 24e9, batch: 8, sequence: 8192}\n"
                            "  flops_per_token: {min: 1e9, max: 2e10}\n");
+    run("large grid", LARGE "budget: {params: {min: 8e9, max: 8.000001e9}}\n");
     return 0;
 }

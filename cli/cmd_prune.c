@@ -22,6 +22,8 @@ enum {
     KEY_DEPTH_METRIC,
     KEY_DEPTH,
     KEY_KEEP_ENDS,
+    KEY_KEEP_LAYERS,
+    KEY_DROP_LAYERS,
     KEY_CARRY,
     KEY_DTYPE
 };
@@ -65,6 +67,8 @@ static const struct argp_option options[] = {
      "Rank layers by block_influence (default) or perplexity", 0},
     {"depth", KEY_DEPTH, "SHAPE", 0, "Drop layers scattered (default), or one contiguous run", 0},
     {"keep-ends", KEY_KEEP_ENDS, NULL, 0, "Never drop the first and the last layer", 0},
+    {"keep-layers", KEY_KEEP_LAYERS, "N,...", 0, "Layers that are never dropped, from 0", 0},
+    {"drop-layers", KEY_DROP_LAYERS, "N,...", 0, "Layers that are dropped before all others", 0},
     {"carry", KEY_CARRY, "SIGN", 0,
      "Head residual carry-over: off (default), kept-minus-pruned (as printed in arXiv 2407.14679) "
      "or pruned-minus-kept",
@@ -112,6 +116,16 @@ static void parse_target(const struct argp_state *state, arguments *given, char 
     }
 }
 
+// "0,1,31"
+static void parse_layers(const struct argp_state *state, const char *option, cop_layer_set *set,
+                         char *text)
+{
+    char *rest = text;
+    for (char *part = strtok_r(text, ",", &rest); part != NULL; part = strtok_r(NULL, ",", &rest)) {
+        cop_layer_set_add(set, cop_cli_number(state, option, part, 0, COP_ARCH_LAYERS_MAX - 1));
+    }
+}
+
 static int parse_aggregation(const struct argp_state *state, const char *text)
 {
     const char *names[COP_AGGREGATES];
@@ -155,6 +169,8 @@ static error_t parse_choice(int key, char *text, struct argp_state *state)
                                                             COUNT_OF(depth_names));
         break;
     case KEY_KEEP_ENDS: select->keep_first_and_last = true; break;
+    case KEY_KEEP_LAYERS: parse_layers(state, "--keep-layers", &select->keep_layers, text); break;
+    case KEY_DROP_LAYERS: parse_layers(state, "--drop-layers", &select->drop_layers, text); break;
     case KEY_CARRY:
         select->carry =
             (cop_carry)cop_cli_word(state, "--carry", text, carry_names, COUNT_OF(carry_names));
@@ -274,6 +290,17 @@ static json_t *json_arch(const cop_arch *arch)
                      "params_non_embedding", (json_int_t)cost.params_non_embedding);
 }
 
+static json_t *json_layer_set(const cop_layer_set *set)
+{
+    json_t *list = json_array();
+    for (int64_t i = 0; i < COP_ARCH_LAYERS_MAX; i++) {
+        if (cop_layer_set_has(set, i)) {
+            (void)json_array_append_new(list, json_integer(i));
+        }
+    }
+    return list;
+}
+
 static json_t *json_layers(const cop_selection *selection)
 {
     json_t *layers = json_array();
@@ -299,15 +326,18 @@ static json_t *describe(const arguments *given, const cop_checkpoint *teacher,
         (void)cop_hash_text(key_text, *key);
     }
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:s, s:I, s:s, s:s, s:s, s:b, s:s, s:s, s:o, s:o}",
+        "{s:s, s:s, s:s, s:s, s:s, s:s?, s:s?, s:s, s:I, s:s, s:s, s:s, s:b, s:o, s:o, s:s, s:s, "
+        "s:o, s:o}",
         "program", "coppice", "version", cop_version(), "command", "prune", "teacher",
         cop_checkpoint_path(teacher), "teacher_hash", cop_hash_text(weights_text, weights),
         "importance", given->importance, "importance_key", has_scores ? key_text : NULL, "order",
         order_names[select->order], "seed", (json_int_t)select->seed, "aggregation",
         cop_aggregate_name(select->aggregate), "depth_metric", metric_names[select->depth_metric],
         "depth", depth_names[select->depth_shape], "keep_ends", select->keep_first_and_last ? 1 : 0,
-        "carry", carry_names[select->carry], "dtype", cop_dtype_name(dtype), "kept_layers",
-        json_layers(selection), "arch", json_arch(cop_selection_arch(selection)));
+        "keep_layers", json_layer_set(&select->keep_layers), "drop_layers",
+        json_layer_set(&select->drop_layers), "carry", carry_names[select->carry], "dtype",
+        cop_dtype_name(dtype), "kept_layers", json_layers(selection), "arch",
+        json_arch(cop_selection_arch(selection)));
 }
 
 static void print_row(cop_cli_table *table, const char *name, const cop_arch *arch)

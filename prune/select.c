@@ -61,12 +61,20 @@ static const double *layer_scores(const selecting *run)
                : cop_importance_block_influence(run->importance);
 }
 
-// Keeps the first of the ranking; with keep_first_and_last the ends are moved to its front.
+static bool is_fixed(const selecting *run, int64_t layer)
+{
+    const bool is_end = layer == 0 || layer == run->teacher->layers - 1;
+    return (is_end && run->options->keep_first_and_last) ||
+           cop_layer_set_has(&run->options->keep_layers, layer);
+}
+
+// Keeps the first of the ranking; layers to keep are moved to its front, layers to drop to its end.
 static cop_status choose_scattered(selecting *run, cop_error *err)
 {
+    enum { FIXED, FREE, DROPPED, CLASSES };
+
     const int64_t layers = run->teacher->layers;
     const int64_t kept = run->selection->arch.layers;
-    const bool keep_ends = run->options->keep_first_and_last;
     int32_t *out = run->selection->layer;
     int64_t count = 0;
 
@@ -74,18 +82,32 @@ static cop_status choose_scattered(selecting *run, cop_error *err)
     if (status != COP_OK) {
         return status;
     }
-    if (keep_ends) {
-        out[count++] = 0;
-        out[count++] = (int32_t)(layers - 1);
-    }
-    for (int64_t i = 0; i < layers && count < kept; i++) {
-        const int32_t layer = run->order[i];
-        if (!keep_ends || (layer != 0 && layer != layers - 1)) {
-            out[count++] = layer;
+    for (int kind = FIXED; kind < CLASSES; kind++) {
+        for (int64_t i = 0; i < layers && count < kept; i++) {
+            const int32_t layer = run->order[i];
+            const int of_layer = is_fixed(run, layer)                                   ? FIXED
+                                 : cop_layer_set_has(&run->options->drop_layers, layer) ? DROPPED
+                                                                                        : FREE;
+            if (of_layer == kind) {
+                out[count++] = layer;
+            }
         }
     }
     cop_rank_sort_kept(out, kept);
     return COP_OK;
+}
+
+// How many layers to drop a run of `dropped` layers has; -1 when it has one to keep.
+static int64_t wanted_in_run(const selecting *run, int64_t start, int64_t dropped)
+{
+    int64_t count = 0;
+    for (int64_t i = start; i < start + dropped; i++) {
+        if (is_fixed(run, i)) {
+            return -1;
+        }
+        count += cop_layer_set_has(&run->options->drop_layers, i) ? 1 : 0;
+    }
+    return count;
 }
 
 // Ranks the possible runs of dropped layers by the importance that goes with them; the run that the
@@ -100,17 +122,31 @@ static cop_status choose_contiguous(selecting *run, cop_error *err)
     const double *scores = layer_scores(run);
     double sums[COP_ARCH_LAYERS_MAX + 1] = {0};
     int64_t count = 0;
+    int64_t start = -1;
+    int64_t most = -1;
 
-    for (int64_t start = 0; start < starts && scores != NULL; start++) {
+    for (int64_t s = 0; s < starts && scores != NULL; s++) {
         for (int64_t i = 0; i < dropped; i++) {
-            sums[start] += scores[first + start + i];
+            sums[s] += scores[first + s + i];
         }
     }
     const cop_status status = rank(run, RANDOM_LAYERS, 0, 0, sums, starts, err);
     if (status != COP_OK) {
         return status;
     }
-    const int64_t start = first + run->order[starts - 1];
+    for (int64_t i = starts - 1; i >= 0; i--) {
+        const int64_t wanted = wanted_in_run(run, first + run->order[i], dropped);
+        if (wanted > most) {
+            most = wanted;
+            start = first + run->order[i];
+        }
+    }
+    if (start < 0) {
+        return COP_FAIL(err, COP_ERR_CONFIG,
+                        "target: layers is %lld, and no run of %lld neighbours leaves out the "
+                        "layers to keep (allowed: more layers, or scattered depth)",
+                        (long long)kept, (long long)dropped);
+    }
     for (int64_t layer = 0; layer < layers; layer++) {
         if (layer < start || layer >= start + dropped) {
             run->selection->layer[count++] = (int32_t)layer;

@@ -5,6 +5,7 @@
 
 #include "model/arch.h"
 #include "prune/importance.h"
+#include "prune/layer_set.h"
 
 typedef enum cop_order {
     COP_ORDER_IMPORTANT = 0, // keep the most important
@@ -35,7 +36,9 @@ typedef struct cop_select_options {
     cop_depth_shape depth_shape;
     cop_carry carry; // query heads only, inside each KV group; facts: usable range i in [2K-L+1, K]
     uint64_t seed;   // COP_ORDER_RANDOM
-    bool keep_first_and_last; // never drop layers 0 and L-1
+    bool keep_first_and_last;  // never drop layers 0 and L-1
+    cop_layer_set keep_layers; // of the teacher: never dropped
+    cop_layer_set drop_layers; // of the teacher: dropped before all others, by the order among them
 } cop_select_options;
 
 #define COP_SELECT_OPTIONS_DEFAULT         \
@@ -46,7 +49,8 @@ typedef struct cop_select_options {
 // Ranking: from the highest score to the lowest; among equal scores the lower index counts as more
 // important. COP_ORDER_REVERSED reads the same ranking backwards; COP_ORDER_RANDOM is a permutation
 // drawn from (seed, COP_RNG_RANKING, axis and layer), so that a smaller cut keeps a subset of what a
-// larger one keeps. Contiguous depth ranks the runs instead; on a tie the later run is dropped.
+// larger one keeps. Contiguous depth ranks the runs instead; on a tie the later run is dropped. Of the runs
+// without layers to keep those with the most layers to drop come first; none is COP_ERR_CONFIG.
 
 // For each unit of the smaller model the index of the teacher's unit. Kept units stay in the teacher's
 // order, so that pruning nothing is the identity.

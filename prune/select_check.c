@@ -90,6 +90,45 @@ static cop_status check_scores(const cop_arch *teacher, const cop_importance *im
     return COP_OK;
 }
 
+// Layers to keep and to drop: of the teacher, not in both lists, and no more to keep than layers.
+static cop_status check_lists(const cop_arch *teacher, const cop_arch *target,
+                              const cop_select_options *options, cop_error *err)
+{
+    const cop_layer_set *const lists[] = {&options->keep_layers, &options->drop_layers};
+    cop_layer_set kept = options->keep_layers;
+
+    for (int i = 0; i < 2; i++) {
+        const int64_t last = cop_layer_set_last(lists[i]);
+        if (last >= teacher->layers) {
+            return COP_FAIL(err, COP_ERR_CONFIG,
+                            "selection: layer to %s is %lld (allowed: 0..%lld, the teacher's)",
+                            i == 0 ? "keep" : "drop", (long long)last,
+                            (long long)(teacher->layers - 1));
+        }
+    }
+    for (int64_t i = 0; i < teacher->layers; i++) {
+        if (cop_layer_set_has(lists[0], i) && cop_layer_set_has(lists[1], i)) {
+            return COP_FAIL(err, COP_ERR_CONFIG,
+                            "selection: layer %lld is to be kept and to be dropped (allowed: one "
+                            "of the two)",
+                            (long long)i);
+        }
+    }
+    if (options->keep_first_and_last) {
+        cop_layer_set_add(&kept, 0);
+        cop_layer_set_add(&kept, teacher->layers - 1);
+    }
+    const int64_t count = cop_layer_set_count(&kept);
+    if (count > target->layers) {
+        return COP_FAIL(err, COP_ERR_CONFIG,
+                        "target: layers is %lld (allowed: %lld..%lld, as %lld layers are to be "
+                        "kept)",
+                        (long long)target->layers, (long long)count, (long long)teacher->layers,
+                        (long long)count);
+    }
+    return COP_OK;
+}
+
 static cop_status check_options(const cop_arch *teacher, const cop_arch *target,
                                 const cop_importance *importance, const cop_select_options *options,
                                 cop_error *err)
@@ -104,6 +143,9 @@ static cop_status check_options(const cop_arch *teacher, const cop_arch *target,
             "target: layers is %lld (allowed: 2..%lld when the first and the last layer "
             "stay)",
             (long long)target->layers, (long long)teacher->layers);
+    }
+    if (check_lists(teacher, target, options, err) != COP_OK) {
+        return COP_ERR_CONFIG;
     }
     if (options->order == COP_ORDER_RANDOM) {
         return COP_OK;

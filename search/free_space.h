@@ -47,6 +47,9 @@ typedef struct cop_free_space {
     char objective[COP_FRONT_OBJECTIVES_MAX][COP_FREE_NAME_BYTES];
     int bounds;
     cop_free_bound bound[COP_FREE_BOUNDS_MAX];
+    // Names that every answer must hold: objectives and bounds. Borrowed from the above.
+    const char *required[COP_FRONT_OBJECTIVES_MAX + COP_FREE_BOUNDS_MAX];
+    int required_count;
 } cop_free_space;
 
 // Reads `space`, `objectives` and `budget` (NULL: none) of a study with an evaluator. Errors carry

@@ -307,6 +307,12 @@ cop_status cop_free_space_read(cop_free_space **out, const cop_config_node *root
     COP_TRY(status, read_axes(space, root, err));
     COP_TRY(status, read_objectives(space, root, err));
     COP_TRY(status, read_bounds(space, root, err));
+    for (int i = 0; i < space->objectives; i++) {
+        space->required[space->required_count++] = space->objective[i];
+    }
+    for (int i = 0; i < space->bounds; i++) {
+        space->required[space->required_count++] = space->bound[i].metric;
+    }
     *out = space;
     space = NULL;
 

@@ -346,6 +346,10 @@ static cop_status hash_inputs(cop_run *run, cop_hash importance, cop_error *err)
     cop_hasher_add_i64(hasher, (int64_t)select->depth_shape);
     cop_hasher_add_i64(hasher, (int64_t)select->carry);
     cop_hasher_add_i64(hasher, select->keep_first_and_last ? 1 : 0);
+    for (int i = 0; i < COP_LAYER_SET_WORDS; i++) {
+        cop_hasher_add_i64(hasher, (int64_t)select->keep_layers.word[i]);
+        cop_hasher_add_i64(hasher, (int64_t)select->drop_layers.word[i]);
+    }
     cop_hasher_add_i64(hasher, (int64_t)select->seed);
     run->inputs = cop_hasher_value(hasher);
 

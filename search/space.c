@@ -2,27 +2,20 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "search/space_internal.h"
-
-enum { FFN_MULTIPLE = 8 };
-
-// Where a value of an axis is written: its item of a list, or the whole axis.
-static const cop_config_node *place_of(const cop_axis_values *axis, int64_t index)
-{
-    return cop_config_node_kind(axis->node) == COP_CONFIG_LIST
-               ? cop_config_node_item(axis->node, (size_t)index)
-               : axis->node;
-}
 
 static int64_t teacher_size(const cop_space *space, cop_space_axis axis)
 {
     switch (axis) {
     case COP_SPACE_LAYERS: return space->teacher.layers;
     case COP_SPACE_HEADS: return space->block.heads;
-    case COP_SPACE_KV_HEADS: return space->block.kv_heads;
+    case COP_SPACE_KV_HEADS:
+        return space->is_grouped ? space->block.heads / space->block.kv_heads
+                                 : space->block.kv_heads;
     case COP_SPACE_FFN: return space->block.ffn;
     case COP_SPACE_HIDDEN: return space->teacher.hidden;
     case COP_SPACE_AXIS_COUNT: break;
@@ -47,8 +40,10 @@ static cop_status allocate(cop_space *space, cop_space_axis axis, int64_t count,
 static cop_status take_cut(cop_space *space, cop_space_axis axis, const cop_axis_values *values,
                            cop_error *err)
 {
-    const int64_t top = teacher_size(space, axis);
-    const int64_t least = (int64_t)ceil((double)top * (1.0 - values->max_cut) - 1e-9);
+    const int64_t size = teacher_size(space, axis);
+    const double uncut = ceil((double)size * (1.0 - values->max_cut) - 1e-9);
+    const int64_t least = (int64_t)fmax(uncut, values->min);
+    const int64_t top = (int64_t)fmin((double)size, values->max);
     const int64_t first = least > 1 ? (least + values->divisor - 1) / values->divisor : 1;
     const int64_t last = top / values->divisor;
 
@@ -57,7 +52,7 @@ static cop_status take_cut(cop_space *space, cop_space_axis axis, const cop_axis
                                "no multiple of %lld lies in %lld..%lld (%g of the teacher's %lld "
                                "may be cut)",
                                (long long)values->divisor, (long long)least, (long long)top,
-                               values->max_cut, (long long)top);
+                               values->max_cut, (long long)size);
     }
     const cop_status status = allocate(space, axis, last - first + 1, err);
     for (int64_t i = 0; status == COP_OK && i < space->count[axis]; i++) {
@@ -84,9 +79,10 @@ static cop_status take_axis(cop_space *space, cop_space_axis axis, const cop_axi
     for (int64_t i = 0; i < values->count; i++) {
         space->value[axis][i] = (int64_t)values->value[i];
         if (space->value[axis][i] > top) {
-            status = cop_config_fail(
-                place_of(values, i), err, "value %lld (allowed: at most %lld, the teacher's %s)",
-                (long long)space->value[axis][i], (long long)top, cop_space_axis_name(axis));
+            status = cop_config_fail(cop_space_place(values, i), err,
+                                     "value %lld (allowed: at most %lld, the teacher's %s)",
+                                     (long long)space->value[axis][i], (long long)top,
+                                     cop_space_key(space, axis));
             goto done;
         }
     }
@@ -116,7 +112,7 @@ static cop_status take_ratios(cop_space *space, const cop_axis_values *values, c
     for (int64_t i = 0; i < values->count; i++) {
         const int64_t ffn = cop_space_ffn(space, i, narrowest_at);
         if (ffn > space->block.ffn) {
-            return cop_config_fail(place_of(values, i), err,
+            return cop_config_fail(cop_space_place(values, i), err,
                                    "value %g makes ffn %lld at the smallest hidden, %lld (allowed: "
                                    "at most %lld, the teacher's ffn)",
                                    space->ratio[i], (long long)ffn, (long long)narrowest,
@@ -126,43 +122,87 @@ static cop_status take_ratios(cop_space *space, const cop_axis_values *values, c
     return COP_OK;
 }
 
-bool cop_space_heads_fit(const cop_space *space, int64_t heads, int64_t kv_heads)
+// --- Order --------------------------------------------------------------------------------------
+
+typedef struct placed {
+    double value;
+    int32_t at;
+} placed;
+
+static int compare_placed(const void *left, const void *right)
 {
-    return heads % kv_heads == 0 && heads / kv_heads <= space->block.heads / space->block.kv_heads;
+    const placed *a = left;
+    const placed *b = right;
+    if (a->value != b->value) {
+        return a->value < b->value ? -1 : 1;
+    }
+    return (a->at > b->at) - (a->at < b->at);
 }
 
-// A value that fits none of the other axis' values is a mistake, not a point to leave out.
-static cop_status check_heads(const cop_space *space, const cop_study_file *study, cop_error *err)
+static cop_status sort_axis(cop_space *space, cop_space_axis axis, cop_error *err)
 {
-    const int64_t group = space->block.heads / space->block.kv_heads;
+    const int64_t count = space->count[axis];
+    placed *order = cop_alloc((size_t)count, sizeof *order);
 
-    for (int side = 0; side < 2; side++) {
-        const cop_space_axis axis = side == 0 ? COP_SPACE_HEADS : COP_SPACE_KV_HEADS;
-        const cop_space_axis other = side == 0 ? COP_SPACE_KV_HEADS : COP_SPACE_HEADS;
-        for (int64_t i = 0; i < space->count[axis]; i++) {
-            const int64_t value = space->value[axis][i];
-            bool fits = false;
-            for (int64_t k = 0; k < space->count[other] && !fits; k++) {
-                const int64_t partner = space->value[other][k];
-                fits = side == 0 ? cop_space_heads_fit(space, value, partner)
-                                 : cop_space_heads_fit(space, partner, value);
+    space->sorted[axis] = cop_alloc((size_t)count, sizeof *space->sorted[axis]);
+    space->rank[axis] = cop_alloc((size_t)count, sizeof *space->rank[axis]);
+    if (order == NULL || space->sorted[axis] == NULL || space->rank[axis] == NULL) {
+        cop_free(order);
+        return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory for %lld values of %s", space->path,
+                        (long long)count, cop_space_axis_name(axis));
+    }
+    for (int64_t i = 0; i < count; i++) {
+        const bool is_ratio = axis == COP_SPACE_FFN && space->ratio != NULL;
+        order[i].value = is_ratio ? space->ratio[i] : (double)space->value[axis][i];
+        order[i].at = (int32_t)i;
+    }
+    qsort(order, (size_t)count, sizeof *order, compare_placed);
+    for (int64_t i = 0; i < count; i++) {
+        space->sorted[axis][i] = order[i].at;
+        space->rank[axis][order[i].at] = (int32_t)i;
+    }
+    cop_free(order);
+    return COP_OK;
+}
+
+// Pairs of heads that fit, by position of heads.
+static cop_status list_pairs(cop_space *space, cop_error *err)
+{
+    const int64_t heads = space->count[COP_SPACE_HEADS];
+    const int64_t kv_heads = space->count[COP_SPACE_KV_HEADS];
+    cop_space_pair pair;
+
+    space->pair_first = cop_alloc((size_t)heads + 1, sizeof *space->pair_first);
+    if (space->pair_first == NULL) {
+        return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory for the space", space->path);
+    }
+    for (int pass = 0; pass < 2; pass++) { // counts, then fills
+        space->pairs = 0;
+        for (int64_t h = 0; h < heads; h++) {
+            space->pair_first[h] = space->pairs;
+            for (int64_t k = 0; k < kv_heads; k++) {
+                if (!cop_space_pair_at(space, h, k, &pair)) {
+                    continue;
+                }
+                if (pass == 1) {
+                    space->pair[space->pairs] = pair;
+                }
+                space->pairs++;
             }
-            if (fits) {
-                continue;
-            }
-            const cop_axis_values *values = &study->axis[axis];
-            const cop_config_node *node = values->node == NULL  ? study->axis[other].node
-                                          : values->divisor > 0 ? values->node
-                                                                : place_of(values, i);
-            return cop_config_fail(node, err,
-                                   "%s %lld fits no value of %s (allowed: heads a multiple of "
-                                   "kv_heads, at most %lld per KV head as in the teacher)",
-                                   cop_space_axis_name(axis), (long long)value,
-                                   cop_space_axis_name(other), (long long)group);
+        }
+        space->pair_first[heads] = space->pairs;
+        if (pass == 0) {
+            space->pair = cop_alloc((size_t)space->pairs, sizeof *space->pair);
+        }
+        if (space->pair == NULL) {
+            return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory for %lld pairs of heads",
+                            space->path, (long long)space->pairs);
         }
     }
     return COP_OK;
 }
+
+// --- Budget -------------------------------------------------------------------------------------
 
 static void add_bounds(cop_space *space, cop_space_metric metric, cop_bound bound)
 {
@@ -222,16 +262,24 @@ cop_status cop_space_create(cop_space **out, const cop_study_file *study, const 
     (void)snprintf(space->path, sizeof space->path, "%s", study->path);
     space->teacher = *teacher;
     space->block = teacher->layer[0];
+    memcpy(space->objective, study->objective, sizeof space->objective);
+    space->objectives = study->objectives;
+    space->is_grouped = study->kv_groups.node != NULL;
     for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
         const cop_space_axis axis = (cop_space_axis)i;
         if (axis != COP_SPACE_FFN || study->ffn_ratio.node == NULL) {
-            COP_TRY(status, take_axis(space, axis, &study->axis[axis], err));
+            COP_TRY(status, take_axis(space, axis, cop_space_values(study, axis), err));
         }
     }
     if (study->ffn_ratio.node != NULL) {
         COP_TRY(status, take_ratios(space, &study->ffn_ratio, err));
     }
-    COP_TRY(status, check_heads(space, study, err));
+    COP_TRY(status, cop_space_check_heads(space, study, err));
+    COP_TRY(status, cop_space_check_teacher(space, study, err));
+    for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
+        COP_TRY(status, sort_axis(space, (cop_space_axis)i, err));
+    }
+    COP_TRY(status, list_pairs(space, err));
     COP_TRY(status, take_budget(space, study, err));
     for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
         size *= (double)space->count[i];
@@ -257,7 +305,11 @@ void cop_space_destroy(cop_space *space)
     if (space != NULL) {
         for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
             cop_free(space->value[i]);
+            cop_free(space->sorted[i]);
+            cop_free(space->rank[i]);
         }
+        cop_free(space->pair);
+        cop_free(space->pair_first);
         cop_free(space->ratio);
         cop_free(space);
     }
@@ -266,96 +318,4 @@ void cop_space_destroy(cop_space *space)
 int64_t cop_space_size(const cop_space *space)
 {
     return space->size;
-}
-
-// --- One point ----------------------------------------------------------------------------------
-
-int64_t cop_space_ffn(const cop_space *space, int64_t ffn, int64_t hidden)
-{
-    if (space->ratio == NULL) {
-        return space->value[COP_SPACE_FFN][ffn];
-    }
-    const double product = space->ratio[ffn] * (double)space->value[COP_SPACE_HIDDEN][hidden];
-    const double whole = floor(product + 0.5);
-    if (fabs(product - whole) <= 1e-9 * product) {
-        return whole < 1.0 ? 1 : (int64_t)whole;
-    }
-    const double rounded = FFN_MULTIPLE * floor(product / FFN_MULTIPLE + 0.5);
-    return rounded < FFN_MULTIPLE ? FFN_MULTIPLE : (int64_t)rounded;
-}
-
-cop_cost cop_space_cost(const cop_space *space, const cop_space_point *point)
-{
-    const cop_arch *teacher = &space->teacher;
-    const int64_t query = point->heads * teacher->head_dim;
-    const int64_t key = point->kv_heads * teacher->head_dim;
-    const int64_t matrices = teacher->is_gated ? 3 : 2;
-    const int64_t norm = point->hidden * (teacher->norm == COP_NORM_RMS ? 1 : 2);
-    const int64_t embedding = teacher->vocab * point->hidden;
-    cop_cost cost = {0};
-
-    int64_t vectors = 2 * norm;
-    if (teacher->attention_bias) {
-        vectors += query + 2 * key + point->hidden;
-    }
-    if (teacher->mlp_bias) {
-        vectors += (matrices - 1) * point->ffn + point->hidden;
-    }
-    cost.matmul_params =
-        point->layers * point->hidden * (2 * (query + key) + matrices * point->ffn);
-    cost.params_non_embedding = cost.matmul_params + point->layers * vectors + norm;
-    cost.params = cost.params_non_embedding + (teacher->is_tied ? 1 : 2) * embedding;
-    cost.weights_bytes = cost.params * (int64_t)cop_dtype_bytes(space->memory_weights);
-    cost.kv_cache_bytes = 2 * space->memory_batch * space->memory_sequence * point->layers * key *
-                          (int64_t)cop_dtype_bytes(space->memory_kv);
-    cost.total_bytes = cost.weights_bytes + cost.kv_cache_bytes;
-    cost.flops_per_token = 2.0 * (double)(cost.matmul_params + embedding) +
-                           4.0 * (double)space->flops_sequence * (double)(point->layers * query);
-    return cost;
-}
-
-void cop_space_fill(const cop_space *space, const cop_space_point *point, int64_t index,
-                    cop_candidate *out)
-{
-    const int64_t ffn_count = space->count[COP_SPACE_FFN];
-    const int64_t ffn = index / space->count[COP_SPACE_HIDDEN] % ffn_count;
-
-    *out = (cop_candidate){.grid_index = index,
-                           .layers = point->layers,
-                           .hidden = point->hidden,
-                           .heads = point->heads,
-                           .kv_heads = point->kv_heads,
-                           .head_dim = space->teacher.head_dim,
-                           .ffn = point->ffn,
-                           .ffn_ratio = space->ratio != NULL ? space->ratio[ffn] : (double)NAN,
-                           .cost = cop_space_cost(space, point)};
-    (void)snprintf(out->id, sizeof out->id, "L%lld-C%lld-H%lld-K%lld-F%lld", (long long)out->layers,
-                   (long long)out->hidden, (long long)out->heads, (long long)out->kv_heads,
-                   (long long)out->ffn);
-}
-
-bool cop_space_at(const cop_space *space, int64_t index, cop_candidate *out)
-{
-    int64_t digit[COP_SPACE_AXIS_COUNT];
-    int64_t rest = index;
-
-    *out = (cop_candidate){0};
-    if (index < 0 || index >= space->size) {
-        return false;
-    }
-    for (int i = COP_SPACE_AXIS_COUNT - 1; i >= 0; i--) {
-        digit[i] = rest % space->count[i];
-        rest /= space->count[i];
-    }
-    const cop_space_point point = {
-        .layers = space->value[COP_SPACE_LAYERS][digit[COP_SPACE_LAYERS]],
-        .heads = space->value[COP_SPACE_HEADS][digit[COP_SPACE_HEADS]],
-        .kv_heads = space->value[COP_SPACE_KV_HEADS][digit[COP_SPACE_KV_HEADS]],
-        .ffn = cop_space_ffn(space, digit[COP_SPACE_FFN], digit[COP_SPACE_HIDDEN]),
-        .hidden = space->value[COP_SPACE_HIDDEN][digit[COP_SPACE_HIDDEN]]};
-    if (!cop_space_heads_fit(space, point.heads, point.kv_heads) || point.ffn > space->block.ffn) {
-        return false;
-    }
-    cop_space_fill(space, &point, index, out);
-    return true;
 }

@@ -1,5 +1,6 @@
 // The space of a study: enumeration of the grid, and budgets applied by exact formulas before
-// anything runs. Memory does not depend on the size of the grid, only on what is feasible.
+// anything runs. Subtrees that a bound excludes as a whole are counted, not visited; memory depends on the
+// axes, not on the size of the grid.
 
 #ifndef COP_SEARCH_SPACE_H
 #define COP_SEARCH_SPACE_H
@@ -36,6 +37,19 @@ typedef struct cop_space_report {
         double nearest;   // the value nearest to the bound among the excluded
     } bound[COP_BOUNDS];
 } cop_space_report;
+
+// Called for each feasible candidate; a failure ends the walk.
+typedef cop_status (*cop_space_visit)(void *context, const cop_candidate *candidate,
+                                      cop_error *err);
+
+// Visits all feasible candidates in grid order, and fills the report; `visit` NULL: the report alone, which is
+// faster. latency_ms is not applied here. Finding nothing is no failure of this function.
+COP_MUST_CHECK cop_status cop_space_walk(const cop_space *space, cop_space_report *report,
+                                         cop_space_visit visit, void *context, cop_error *err);
+
+// COP_ERR_CONFIG saying how many points each bound excludes when nothing is feasible.
+COP_MUST_CHECK cop_status cop_space_check_report(const cop_space *space,
+                                                 const cop_space_report *report, cop_error *err);
 
 // All feasible candidates, in grid order; owned by the caller (cop_free). latency_ms is not applied here.
 // An empty result is COP_ERR_CONFIG saying how many points each bound excludes.

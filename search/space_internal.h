@@ -1,4 +1,4 @@
-// What the space shares between its making and its scan.
+// What the space shares between its making, its points and its walk.
 
 #ifndef COP_SEARCH_SPACE_INTERNAL_H
 #define COP_SEARCH_SPACE_INTERNAL_H
@@ -19,14 +19,31 @@ typedef struct cop_space_bound {
     double limit;
 } cop_space_bound;
 
+// Query and KV heads that go together, by their positions and by their values.
+typedef struct cop_space_pair {
+    int32_t heads_at;
+    int32_t kv_heads_at;
+    int64_t heads;
+    int64_t kv_heads;
+} cop_space_pair;
+
 struct cop_space {
     char path[COP_STUDY_PATH_BYTES];      // of the study file, for messages
     cop_arch teacher;                     // uniform
     cop_layer_arch block;                 // any of its blocks
     int64_t *value[COP_SPACE_AXIS_COUNT]; // owned; NULL for FFN when ratios are given
     double *ratio;                        // owned; NULL unless ratios are given
+    bool is_grouped;                      // values of kv_heads are query heads per KV head instead
     int64_t count[COP_SPACE_AXIS_COUNT];  // values of each axis, ratios included
+    // Values stay as they are written; these go up and down between them and their ascending order.
+    int32_t *sorted[COP_SPACE_AXIS_COUNT]; // owned: [rank] -> position
+    int32_t *rank[COP_SPACE_AXIS_COUNT];   // owned: [position] -> rank
+    cop_space_pair *pair;                  // owned: those that fit, heads slowest, as written
+    int64_t pairs;
+    int64_t *pair_first; // owned: [heads + 1], of each position of heads
     int64_t size;
+    cop_objective objective[4];
+    int objectives;
     int bounds;
     cop_space_bound bound[COP_BOUNDS];
     int64_t memory_batch;
@@ -45,16 +62,65 @@ typedef struct cop_space_point {
     int64_t hidden;
 } cop_space_point;
 
+// What bounds are about. All of it grows with each of a point's sizes.
+typedef struct cop_space_parts {
+    int64_t matmul_params;
+    int64_t params_non_embedding;
+    int64_t params;
+    int64_t embedding; // V * C
+    int64_t queries;   // Σ heads * head_dim
+    int64_t keys;      // Σ kv_heads * head_dim
+} cop_space_parts;
+
+// --- space_check.c ------------------------------------------------------------------------------
+
+// The values of an axis as the study gives them: kv_groups stand for kv_heads.
+const cop_axis_values *cop_space_values(const cop_study_file *study, cop_space_axis axis);
+// The name by which a study calls the axis.
+const char *cop_space_key(const cop_space *space, cop_space_axis axis);
+// Where a value of an axis is written: its item of a list, or the whole axis.
+const cop_config_node *cop_space_place(const cop_axis_values *axis, int64_t index);
+
+// A value of heads or kv_heads that fits none of the other axis is a mistake, not a point to leave out.
+COP_MUST_CHECK cop_status cop_space_check_heads(const cop_space *space, const cop_study_file *study,
+                                                cop_error *err);
+// Pins and lists of layers against the teacher and the axis of layers.
+COP_MUST_CHECK cop_status cop_space_check_teacher(const cop_space *space,
+                                                  const cop_study_file *study, cop_error *err);
+
+// --- space_point.c ------------------------------------------------------------------------------
+
 // FFN width of position (ffn, hidden) of the grid.
 int64_t cop_space_ffn(const cop_space *space, int64_t ffn, int64_t hidden);
+// It lies in these limits, which, unlike itself, grow with the ratio and with hidden.
+int64_t cop_space_ffn_least(const cop_space *space, int64_t ffn, int64_t hidden);
+int64_t cop_space_ffn_most(const cop_space *space, int64_t ffn, int64_t hidden);
 
-// Can the teacher be cut to these heads (a multiple of kv_heads, no more per group than it has)?
-bool cop_space_heads_fit(const cop_space *space, int64_t heads, int64_t kv_heads);
+// Do the values at these positions make a block that the teacher can be cut to (heads a multiple of
+// kv_heads, no more per group than it has)? Then `out` has them.
+bool cop_space_pair_at(const cop_space *space, int64_t heads, int64_t kv_heads,
+                       cop_space_pair *out);
 
-// The same costs as cop_cost_of(), in closed form for equal blocks.
-cop_cost cop_space_cost(const cop_space *space, const cop_space_point *point);
+// The same figures as cop_cost_of(), in closed form for equal blocks.
+cop_space_parts cop_space_measure(const cop_space *space, const cop_space_point *point);
+cop_cost cop_space_cost(const cop_space *space, const cop_space_parts *parts);
+
+// What a bound is compared with.
+double cop_space_bound_value(const cop_space *space, const cop_space_bound *bound,
+                             const cop_space_parts *parts);
+bool cop_space_bound_holds(const cop_space_bound *bound, double value);
+
+// By how much bounds are exceeded, relative to each and summed.
+double cop_space_violation(const cop_space *space, const cop_space_parts *parts);
+
+// The first position of the grid whose ratio makes the same FFN width: it stands for all of them.
+int64_t cop_space_first_equal(const cop_space *space, int64_t ffn, int64_t hidden);
 
 void cop_space_fill(const cop_space *space, const cop_space_point *point, int64_t index,
                     cop_candidate *out);
+
+// --- space_feasible.c ---------------------------------------------------------------------------
+
+void cop_space_report_start(cop_space_report *report, const cop_space *space);
 
 #endif

@@ -269,6 +269,11 @@ static cop_status finish(cop_study_file *study, bool needs_data, cop_error *err)
                                  "stands beside space.ffn (allowed: one of the two)");
         goto done;
     }
+    if (study->axis[COP_SPACE_KV_HEADS].node != NULL && study->kv_groups.node != NULL) {
+        status = cop_config_fail(study->kv_groups.node, err,
+                                 "stands beside space.kv_heads (allowed: one of the two)");
+        goto done;
+    }
     COP_TRY(status, finish_rungs(study, err));
     COP_TRY(status, finish_targets(study, err));
     COP_TRY(status, finish_trainer(study, err));
@@ -414,6 +419,7 @@ void cop_study_file_release(cop_study_file *study)
     }
     cop_free(study->ffn_ratio.value);
     cop_free_space_destroy(study->free);
+    cop_free(study->kv_groups.value);
     cop_config_destroy(study->document);
     *study = (cop_study_file){0};
 }

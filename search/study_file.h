@@ -35,6 +35,7 @@ typedef struct cop_axis_values {
     int64_t count;
     int64_t divisor; // 0: the values are those above
     double max_cut;
+    double min, max; // of the values; -inf, +inf: no limit. Those above lie in it already
     const cop_config_node *node; // where it is written, for messages; NULL when absent
 } cop_axis_values;
 
@@ -55,6 +56,8 @@ typedef struct cop_study_file {
 
     cop_axis_values axis[COP_SPACE_AXIS_COUNT];
     cop_axis_values ffn_ratio; // exclusive with axis[COP_SPACE_FFN]
+    cop_axis_values kv_groups; // query heads per KV head; exclusive with axis[COP_SPACE_KV_HEADS]
+    int64_t head_dim;          // 0: not named; else it must be the teacher's
 
     cop_bound params;
     cop_bound params_non_embedding;

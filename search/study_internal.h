@@ -14,6 +14,7 @@ typedef enum cop_study_kind {
     COP_STUDY_CHOICE,   // an enum; the index of the word
     COP_STUDY_AXIS,     // cop_axis_values of whole sizes
     COP_STUDY_RATIOS,   // cop_axis_values of ratios
+    COP_STUDY_LAYERS,   // cop_layer_set
     COP_STUDY_OBJECTIVES,
     COP_STUDY_RUNGS,
     COP_STUDY_STRATEGY
@@ -50,8 +51,15 @@ COP_MUST_CHECK cop_status cop_study_row_read(cop_study_file *study, const cop_st
 // Stores the fallback of a key that is absent.
 void cop_study_row_default(cop_study_file *study, const cop_study_row *row);
 
-// Reads one of the forms of an axis: a value, a list, {from, to, step}, {divisor, max_cut}.
+// Reads one of the forms of an axis: a value, a list, {from, to, step}, {divisor, max_cut}, {values}; the
+// mappings may have {min, max} beside.
 COP_MUST_CHECK cop_status cop_study_axis_read(cop_axis_values *out, const cop_study_row *row,
                                               const cop_config_node *node, cop_error *err);
+
+// --- study_space.c ------------------------------------------------------------------------------
+
+COP_MUST_CHECK cop_status cop_study_layers_read(cop_layer_set *out, const cop_study_row *row,
+                                                const cop_config_node *node, cop_error *err);
+void cop_study_layers_append(cop_text *out, const cop_layer_set *layers);
 
 #endif

@@ -47,9 +47,18 @@ static const cop_study_row rows[] = {
     AXIS("hidden", COP_SPACE_HIDDEN, COP_ARCH_HIDDEN_MAX, "width of the residual stream" OF_MODEL),
     AXIS("heads", COP_SPACE_HEADS, COP_ARCH_HEADS_MAX, "query heads of a block" OF_MODEL),
     AXIS("kv_heads", COP_SPACE_KV_HEADS, COP_ARCH_HEADS_MAX, "key and value heads of a block" OF_MODEL),
+    {"space.kv_groups", COP_STUDY_AXIS, FIELD(kv_groups), 1, COP_ARCH_HEADS_MAX, {NULL}, "heads", "none",
+     "query heads per key and value head, instead of kv_heads", false},
+    {"space.head_dim", COP_STUDY_INTEGER, FIELD(head_dim), 1, COP_ARCH_HEAD_DIM_MAX, {NULL}, "", "none",
+     "size of a head: the teacher's, as heads are dropped whole", false},
     AXIS("ffn", COP_SPACE_FFN, COP_ARCH_FFN_MAX, "width of the MLP; not together with ffn_ratio" OF_MODEL),
     {"space.ffn_ratio", COP_STUDY_RATIOS, FIELD(ffn_ratio), 0.01, 64, {NULL}, "of hidden", "none",
      "width of the MLP as a multiple of hidden; a product that is not whole is rounded to the nearest multiple of 8", false},
+
+    {"space.keep_layers", COP_STUDY_LAYERS, FIELD(select.keep_layers), 0, COP_ARCH_LAYERS_MAX - 1, {NULL}, "", "none",
+     "layers of the teacher, from 0, that are never dropped", false},
+    {"space.drop_layers", COP_STUDY_LAYERS, FIELD(select.drop_layers), 0, COP_ARCH_LAYERS_MAX - 1, {NULL}, "", "none",
+     "layers of the teacher, from 0, that are dropped before all others", false},
 
     BOUND("params", params, EXACT, "parameters"),
     BOUND("params_non_embedding", params_non_embedding, EXACT, "parameters"),
@@ -235,6 +244,7 @@ static const char *type_name(cop_study_kind kind)
     case COP_STUDY_STRATEGY: return "choice";
     case COP_STUDY_AXIS: return "sizes";
     case COP_STUDY_RATIOS: return "ratios";
+    case COP_STUDY_LAYERS: return "list of layers";
     case COP_STUDY_OBJECTIVES: return "list of choices";
     case COP_STUDY_RUNGS: return "list of integers";
     }
@@ -254,6 +264,7 @@ cop_study_key cop_study_key_at(size_t index)
     case COP_STUDY_NUMBER:
     case COP_STUDY_AXIS:
     case COP_STUDY_RATIOS:
+    case COP_STUDY_LAYERS:
     case COP_STUDY_RUNGS:
         (void)snprintf(key.range, sizeof key.range, "%.16g..%.16g", row->min, row->max);
         break;
@@ -284,6 +295,9 @@ static void append_axis(cop_text *out, const cop_axis_values *axis)
     if (axis->divisor > 0) {
         cop_text_appendf(out, "multiples of %lld, cut at most %.17g", (long long)axis->divisor,
                          axis->max_cut);
+        if (axis->min > -HUGE_VAL || axis->max < HUGE_VAL) {
+            cop_text_appendf(out, ", in %.15g..%.15g", axis->min, axis->max);
+        }
     }
     for (int64_t i = 0; i < axis->count; i++) {
         cop_text_appendf(out, "%s%.15g", i > 0 ? ", " : "", axis->value[i]);
@@ -329,6 +343,7 @@ bool cop_study_key_value(const cop_study_file *study, size_t index, cop_text *ou
         break;
     case COP_STUDY_AXIS:
     case COP_STUDY_RATIOS: append_axis(out, field); break;
+    case COP_STUDY_LAYERS: cop_study_layers_append(out, field); break;
     case COP_STUDY_OBJECTIVES:
         for (int i = 0; i < study->objectives; i++) {
             cop_text_appendf(out, "%s%s", i > 0 ? ", " : "",

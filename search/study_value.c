@@ -105,13 +105,13 @@ static cop_status require(const cop_config_node **out, const cop_config_node *ma
 static cop_status read_range(cop_axis_values *out, const cop_study_row *row,
                              const cop_config_node *node, cop_error *err)
 {
-    static const char *const keys[] = {"from", "to", "step"};
+    static const char *const keys[] = {"from", "to", "step", "min", "max"};
     const cop_config_node *part[3] = {NULL};
     double value[3] = {0.0};
     double steps = 0.0;
     cop_status status = COP_OK;
 
-    COP_TRY(status, cop_config_check_keys(node, keys, 3, err));
+    COP_TRY(status, cop_config_check_keys(node, keys, 5, err));
     for (int i = 0; i < 3; i++) {
         COP_TRY(status, require(&part[i], node, keys[i], err));
         COP_TRY(status, check_value(&value[i], row, part[i], err));
@@ -131,18 +131,20 @@ done:
     return status;
 }
 
-// {divisor, max_cut}
+// {divisor, max_cut}; with a min of its own the cut needs no limit.
 static cop_status read_cut(cop_axis_values *out, const cop_study_row *row,
                            const cop_config_node *node, cop_error *err)
 {
-    static const char *const keys[] = {"divisor", "max_cut"};
+    static const char *const keys[] = {"divisor", "max_cut", "min", "max"};
     const cop_config_node *divisor = NULL;
-    const cop_config_node *max_cut = NULL;
+    const cop_config_node *max_cut = cop_config_node_find(node, keys[1]);
     cop_status status = COP_OK;
 
-    COP_TRY(status, cop_config_check_keys(node, keys, 2, err));
+    COP_TRY(status, cop_config_check_keys(node, keys, 4, err));
     COP_TRY(status, require(&divisor, node, keys[0], err));
-    COP_TRY(status, require(&max_cut, node, keys[1], err));
+    if (cop_config_node_find(node, "min") == NULL) {
+        COP_TRY(status, require(&max_cut, node, keys[1], err));
+    }
     if (row->kind == COP_STUDY_RATIOS) {
         status = cop_config_fail(node, err,
                                  "is {divisor, max_cut} (allowed for whole sizes: use "
@@ -150,7 +152,62 @@ static cop_status read_cut(cop_axis_values *out, const cop_study_row *row,
         goto done;
     }
     COP_TRY(status, cop_config_i64(&out->divisor, divisor, 1, (int64_t)row->max, err));
-    COP_TRY(status, cop_config_f64(&out->max_cut, max_cut, 0.0, 1.0, err));
+    out->max_cut = 1.0;
+    if (max_cut != NULL) {
+        COP_TRY(status, cop_config_f64(&out->max_cut, max_cut, 0.0, 1.0, err));
+    }
+
+done:
+    return status;
+}
+
+// {values}, a list that {min, max} can stand beside.
+static cop_status read_values(cop_axis_values *out, const cop_study_row *row,
+                              const cop_config_node *node, cop_error *err)
+{
+    static const char *const keys[] = {"values", "min", "max"};
+    const cop_config_node *values = cop_config_node_find(node, keys[0]);
+    cop_status status = COP_OK;
+
+    COP_TRY(status, cop_config_check_keys(node, keys, 3, err));
+    if (cop_config_node_kind(values) != COP_CONFIG_LIST) {
+        return cop_config_fail(values, err, "is no list of values");
+    }
+    COP_TRY(status, read_list(out, row, values, err));
+
+done:
+    return status;
+}
+
+// {min, max} beside the other keys of a mapping; values outside of them are left out.
+static cop_status read_limits(cop_axis_values *out, const cop_study_row *row,
+                              const cop_config_node *node, cop_error *err)
+{
+    const cop_config_node *min = cop_config_node_find(node, "min");
+    const cop_config_node *max = cop_config_node_find(node, "max");
+    const int64_t found = out->count;
+    cop_status status = COP_OK;
+
+    if (min != NULL) {
+        COP_TRY(status, check_value(&out->min, row, min, err));
+    }
+    if (max != NULL) {
+        COP_TRY(status, check_value(&out->max, row, max, err));
+    }
+    if (out->min > out->max) {
+        return cop_config_fail(min, err, "is %s (allowed: at most max, which is %s)",
+                               cop_config_node_text(min), cop_config_node_text(max));
+    }
+    out->count = 0;
+    for (int64_t i = 0; i < found; i++) {
+        if (out->value[i] >= out->min && out->value[i] <= out->max) {
+            out->value[out->count++] = out->value[i];
+        }
+    }
+    if (found > 0 && out->count == 0) {
+        return cop_config_fail(node, err, "none of its %lld values lies in %.15g..%.15g",
+                               (long long)found, out->min, out->max);
+    }
 
 done:
     return status;
@@ -159,10 +216,13 @@ done:
 cop_status cop_study_axis_read(cop_axis_values *out, const cop_study_row *row,
                                const cop_config_node *node, cop_error *err)
 {
-    static const char *const keys[] = {"from", "to", "step", "divisor", "max_cut"};
+    static const char *const keys[] = {"from",    "to",     "step", "divisor",
+                                       "max_cut", "values", "min",  "max"};
     cop_status status = COP_OK;
 
     out->node = node;
+    out->min = -HUGE_VAL;
+    out->max = HUGE_VAL;
     switch (cop_config_node_kind(node)) {
     case COP_CONFIG_LIST: COP_TRY(status, read_list(out, row, node, err)); break;
     case COP_CONFIG_SCALAR:
@@ -170,13 +230,16 @@ cop_status cop_study_axis_read(cop_axis_values *out, const cop_study_row *row,
         COP_TRY(status, check_value(&out->value[0], row, node, err));
         break;
     case COP_CONFIG_MAPPING:
-        COP_TRY(status, cop_config_check_keys(node, keys, 5, err));
-        if (cop_config_node_find(node, "divisor") != NULL ||
-            cop_config_node_find(node, "max_cut") != NULL) {
+        COP_TRY(status, cop_config_check_keys(node, keys, 8, err));
+        if (cop_config_node_find(node, "values") != NULL) {
+            COP_TRY(status, read_values(out, row, node, err));
+        } else if (cop_config_node_find(node, "divisor") != NULL ||
+                   cop_config_node_find(node, "max_cut") != NULL) {
             COP_TRY(status, read_cut(out, row, node, err));
         } else {
             COP_TRY(status, read_range(out, row, node, err));
         }
+        COP_TRY(status, read_limits(out, row, node, err));
         break;
     }
 
@@ -323,6 +386,7 @@ cop_status cop_study_row_read(cop_study_file *study, const cop_study_row *row,
         break;
     case COP_STUDY_AXIS:
     case COP_STUDY_RATIOS: status = cop_study_axis_read(field, row, node, err); break;
+    case COP_STUDY_LAYERS: status = cop_study_layers_read(field, row, node, err); break;
     case COP_STUDY_OBJECTIVES: status = read_objectives(study, node, err); break;
     case COP_STUDY_RUNGS: status = read_rungs(study, row, node, err); break;
     case COP_STUDY_STRATEGY: status = read_strategy(study, node, err); break;
@@ -375,6 +439,7 @@ void cop_study_row_default(cop_study_file *study, const cop_study_row *row)
     case COP_STUDY_AXIS:
     case COP_STUDY_RATIOS:
     case COP_STUDY_TEXT:
+    case COP_STUDY_LAYERS:
     case COP_STUDY_RUNGS: break;
     }
 }

@@ -23,18 +23,10 @@ static cop_status nomem(const cop_run *run, cop_error *err)
 cop_status cop_trials_open_pool(cop_evaluator **out, const cop_study_file *study,
                                 cop_evaluator_log log, void *context, cop_error *err)
 {
-    const char *required[COP_FRONT_OBJECTIVES_MAX + COP_FREE_BOUNDS_MAX];
     char directory[COP_STUDY_PATH_BYTES];
     const char *slash = strrchr(study->path, '/');
     cop_evaluator_options options = COP_EVALUATOR_OPTIONS_DEFAULT;
-    int count = 0;
 
-    for (int i = 0; i < study->free->objectives; i++) {
-        required[count++] = study->free->objective[i];
-    }
-    for (int i = 0; i < study->free->bounds; i++) {
-        required[count++] = study->free->bound[i].metric;
-    }
     (void)snprintf(directory, sizeof directory, "%.*s",
                    slash == NULL ? 1 : (int)(slash - study->path) + 1,
                    slash == NULL ? "." : study->path);
@@ -43,8 +35,8 @@ cop_status cop_trials_open_pool(cop_evaluator **out, const cop_study_file *study
     options.processes = (int)study->evaluator_processes;
     options.timeout_seconds = study->evaluator_timeout_seconds;
     options.restarts = (int)study->evaluator_restarts;
-    options.required = required;
-    options.required_count = count;
+    options.required = study->free->required;
+    options.required_count = study->free->required_count;
     options.log = log;
     options.log_context = context;
     return cop_evaluator_create(out, &options, err);

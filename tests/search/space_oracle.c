@@ -1,9 +1,7 @@
-// Walks over the whole grid and applies the budget. Costs are computed in closed form for each
-// point; an architecture is made for none of them.
+#include "tests/search/space_oracle.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 
 #include "base/alloc.h"
 #include "search/space_internal.h"
@@ -16,27 +14,8 @@ typedef struct scan {
     int64_t capacity;
 } scan;
 
-static double metric_of(const cop_cost *cost, cop_space_metric metric)
-{
-    switch (metric) {
-    case COP_SPACE_PARAMS: return (double)cost->params;
-    case COP_SPACE_PARAMS_NON_EMBEDDING: return (double)cost->params_non_embedding;
-    case COP_SPACE_MEMORY_BYTES: return (double)cost->total_bytes;
-    case COP_SPACE_FLOPS_PER_TOKEN: return cost->flops_per_token;
-    case COP_SPACE_METRIC_COUNT: break;
-    }
-    return 0.0;
-}
-
-static const char *metric_name(cop_space_metric metric)
-{
-    static const char *const names[] = {"params", "params_non_embedding", "memory_bytes",
-                                        "flops_per_token"};
-    return names[metric];
-}
-
 // Applies all bounds and keeps the books; true when the point meets them.
-static bool check_budget(scan *s, const cop_cost *cost)
+static bool check_budget(scan *s, const cop_space_parts *parts)
 {
     const cop_space *space = s->space;
     int violated = 0;
@@ -44,7 +23,7 @@ static bool check_budget(scan *s, const cop_cost *cost)
 
     for (int i = 0; i < space->bounds; i++) {
         const cop_space_bound *bound = &space->bound[i];
-        const double value = metric_of(cost, bound->metric);
+        const double value = cop_space_bound_value(space, bound, parts);
         if (bound->is_min ? value >= bound->limit : value <= bound->limit) {
             continue;
         }
@@ -92,13 +71,14 @@ static cop_status keep(scan *s, const cop_space_point *point, int64_t index, cop
 }
 
 // All ffn and hidden values at given layers, heads and kv_heads; `first` is the first point's index.
-static cop_status scan_plane(scan *s, cop_space_point point, int64_t first, cop_error *err)
+static cop_status scan_plane(scan *s, cop_space_point point, bool is_pair, int64_t first,
+                             cop_error *err)
 {
     const cop_space *space = s->space;
     const int64_t ffns = space->count[COP_SPACE_FFN];
     const int64_t hiddens = space->count[COP_SPACE_HIDDEN];
 
-    if (!cop_space_heads_fit(space, point.heads, point.kv_heads)) {
+    if (!is_pair) {
         s->report->invalid += ffns * hiddens;
         return COP_OK;
     }
@@ -110,8 +90,8 @@ static cop_status scan_plane(scan *s, cop_space_point point, int64_t first, cop_
                 s->report->invalid++;
                 continue;
             }
-            const cop_cost cost = cop_space_cost(space, &point);
-            if (!check_budget(s, &cost)) {
+            const cop_space_parts parts = cop_space_measure(space, &point);
+            if (!check_budget(s, &parts)) {
                 continue;
             }
             if (is_duplicate(space, f, c, point.ffn)) {
@@ -127,70 +107,31 @@ static cop_status scan_plane(scan *s, cop_space_point point, int64_t first, cop_
     return COP_OK;
 }
 
-static cop_status fail_with_nothing(const cop_space *space, const cop_space_report *report,
-                                    cop_error *err)
-{
-    cop_text text = {0};
-
-    for (int i = 0; i < report->bounds; i++) {
-        if (report->bound[i].excluded > 0) {
-            cop_text_appendf(&text, "%s%s excludes %" PRId64 ", alone %" PRId64 " (nearest %.15g)",
-                             text.length > 0 ? "; " : "", report->bound[i].text,
-                             report->bound[i].excluded, report->bound[i].only,
-                             report->bound[i].nearest);
-        }
-    }
-    if (report->invalid > 0) {
-        cop_text_appendf(&text, "%s%" PRId64 " are no architecture the teacher can be cut to",
-                         text.length > 0 ? "; " : "", report->invalid);
-    }
-    const cop_status status =
-        COP_FAIL(err, COP_ERR_CONFIG, "%s: budget: none of %" PRId64 " grid points is feasible: %s",
-                 space->path, report->size, cop_text_view(&text));
-    cop_text_release(&text);
-    return status;
-}
-
-static void start_report(cop_space_report *report, const cop_space *space)
-{
-    *report = (cop_space_report){.size = space->size, .bounds = space->bounds};
-    for (int i = 0; i < space->bounds; i++) {
-        const cop_space_bound *bound = &space->bound[i];
-        (void)snprintf(report->bound[i].text, sizeof report->bound[i].text, "%s %s %.15g",
-                       metric_name(bound->metric), bound->is_min ? ">=" : "<=", bound->limit);
-        report->bound[i].nearest = (double)NAN;
-    }
-}
-
-cop_status cop_space_feasible(cop_candidate **out, int64_t *count, cop_space_report *report,
-                              const cop_space *space, cop_error *err)
+cop_status space_oracle(cop_candidate **out, int64_t *count, cop_space_report *report,
+                        const cop_space *space, cop_error *err)
 {
     cop_status status = COP_OK;
     scan s = {.space = space, .report = report};
     const int64_t *layers = space->value[COP_SPACE_LAYERS];
-    const int64_t *heads = space->value[COP_SPACE_HEADS];
-    const int64_t *kv_heads = space->value[COP_SPACE_KV_HEADS];
     const int64_t plane = space->count[COP_SPACE_FFN] * space->count[COP_SPACE_HIDDEN];
     int64_t first = 0;
 
     *out = NULL;
     *count = 0;
-    start_report(report, space);
+    cop_space_report_start(report, space);
     for (int64_t l = 0; l < space->count[COP_SPACE_LAYERS]; l++) {
         for (int64_t h = 0; h < space->count[COP_SPACE_HEADS]; h++) {
             for (int64_t k = 0; k < space->count[COP_SPACE_KV_HEADS]; k++) {
+                cop_space_pair pair;
+                const bool is_pair = cop_space_pair_at(space, h, k, &pair);
                 const cop_space_point point = {
-                    .layers = layers[l], .heads = heads[h], .kv_heads = kv_heads[k]};
-                COP_TRY(status, scan_plane(&s, point, first, err));
+                    .layers = layers[l], .heads = pair.heads, .kv_heads = pair.kv_heads};
+                COP_TRY(status, scan_plane(&s, point, is_pair, first, err));
                 first += plane;
             }
         }
     }
     report->feasible = s.count;
-    if (s.count == 0) {
-        status = fail_with_nothing(space, report, err);
-        goto done;
-    }
     *out = s.found;
     *count = s.count;
     s.found = NULL;
