@@ -25,12 +25,12 @@ typedef enum figure {
     FIGURES
 } figure;
 
-static const char *const FIGURE_NAMES[FIGURES] = {"hv",      "hv_100",         "igd",
-                                                  "igd_100", "igd_normalized", "igd_normalized_100"};
+static const char *const FIGURE_NAMES[FIGURES] = {
+    "hv", "hv_100", "igd", "igd_100", "igd_normalized", "igd_normalized_100"};
 
 typedef struct settings {
-    const char *problem;  // NULL: all
-    const char *strategy; // NULL: all
+    const char *problem;             // NULL: all
+    const char *strategy;            // NULL: all
     int64_t evaluations[CHECKS_MAX]; // ascending
     int checks;
     int64_t seeds;

@@ -7,9 +7,9 @@
 
 // Of one result told; the genome is that of the same index in the set of told genomes.
 typedef struct cop_nsga2_result {
-    cop_front_point point; // its index is the result's; NaN is +infinity
-    double violation;      // +infinity: failed, or no objective is a number
-    double crowding;       // among those it was selected with
+    cop_front_point point; // its index is the result's
+    double violation;      // +infinity: it failed, or an objective is not finite
+    double crowding;       // distance to its neighbours of the same front, as of the last selection
     int64_t rank;          // front among feasible ones, behind them infeasible ones by violation
 } cop_nsga2_result;
 
@@ -40,9 +40,13 @@ COP_MUST_CHECK cop_status cop_nsga2_select(cop_nsga2_selection *self, cop_nsga2_
                                            cop_error *err);
 void cop_nsga2_selection_release(cop_nsga2_selection *self);
 
-// Child of `a` and `b`: crossover in place of a copy of `a`.
-void cop_nsga2_cross(const cop_domain *domain, cop_rng *rng, const int32_t *b, int32_t *child);
-// Changes each axis with probability `rate`, at least one.
+// Uniform crossover: each axis of `child`, a copy of one parent, takes the level of `mate` with probability a
+// half. An ordered axis of many levels takes one near either parent's (simulated binary crossover, Deb and
+// Agrawal, 1995, distribution index 15, rounded to levels).
+void cop_nsga2_cross(const cop_domain *domain, cop_rng *rng, const int32_t *mate, int32_t *child);
+
+// Changes the level of each axis with probability `rate`: to any other where levels are words, by a step
+// where they are ordered.
 void cop_nsga2_mutate(const cop_domain *domain, cop_rng *rng, double rate, int32_t *child);
 
 #endif

@@ -1,17 +1,24 @@
-#include <assert.h>
+// NSGA-II. Source: Deb, Pratap, Agarwal, Meyarivan, "A fast and elitist multiobjective genetic algorithm:
+// NSGA-II", 2002, with its constrained dominance: feasible points before infeasible ones, those by their
+// violation, failed ones last. Variants:
+//   - the front that does not fit loses its most crowded point again and again (Kukkonen and Deb, 2006), instead of
+//     all at once by distances that the removal makes wrong;
+//   - one child of two parents, on whole levels, steps of mutation on a logarithmic scale;
+//   - no genome twice: a child that is known is bred again, mutated ever more, and at last drawn at random;
+//   - the first generation is spread over size and shape, smallest and largest point included;
+//   - an archive keeps every feasible point that nothing dominates. Once it holds more than the population, a
+//     share of parents comes from it, from where it is least crowded.
+
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "search/nsga2_internal.h"
 
-#ifndef K_ARCH
-#    define K_ARCH  0.5
-#    define K_CROSS 0.9
-#    define K_RATE  1.0
-#    define K_NEAR  0.5
-#endif
 enum { RETRIES = 12 };
+
+static const double CROSSOVER = 0.7;
+static const double FROM_ARCHIVE = 0.25;
 
 typedef struct nsga2 {
     cop_proposals proposals;
@@ -21,11 +28,11 @@ typedef struct nsga2 {
     cop_nsga2_result *result; // [result_room], owned: of all genomes told
     int64_t result_count;
     int64_t result_room;
-    int64_t *population; // [2, room], owned
+    int64_t *population; // [result_room], owned: the best, as many as wanted
     int64_t population_count;
     int64_t *archive; // [result_room], owned: feasible points that nothing dominates
     int64_t archive_count;
-    int32_t *child; // [2, axes], owned
+    int32_t *child; // [axes], owned
 } nsga2;
 
 static void nsga2_destroy(void *self)
@@ -76,7 +83,7 @@ static cop_status nsga2_create(void **self, const cop_domain *domain,
     s->selection.objectives = options->objectives;
     COP_TRY(status, cop_proposals_init(&s->proposals, domain, options->seed, err));
     COP_TRY(status, cop_spread_init(&s->spread, domain, options->seed, err));
-    s->child = cop_alloc(2 * (size_t)domain->axes, sizeof *s->child);
+    s->child = cop_alloc((size_t)domain->axes, sizeof *s->child);
     if (s->child == NULL) {
         COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "strategy: out of memory"));
     }
@@ -95,14 +102,15 @@ static bool is_better(const cop_nsga2_result *a, const cop_nsga2_result *b)
     return a->rank != b->rank ? a->rank < b->rank : a->crowding > b->crowding;
 }
 
-// The better of two drawn members of the population.
-static int64_t pick_parent(nsga2 *s, cop_rng *rng)
+// The better of two that are drawn.
+static int64_t pick_parent(const nsga2 *s, cop_rng *rng)
 {
-    if (s->archive_count >= 2 && cop_rng_uniform(rng) < K_ARCH) {
-        return s->archive[cop_rng_below(rng, (uint64_t)s->archive_count)];
-    }
-    const int64_t a = s->population[cop_rng_below(rng, (uint64_t)s->population_count)];
-    const int64_t b = s->population[cop_rng_below(rng, (uint64_t)s->population_count)];
+    const bool is_archive =
+        s->archive_count > s->population_count && cop_rng_uniform(rng) < FROM_ARCHIVE;
+    const int64_t *from = is_archive ? s->archive : s->population;
+    const uint64_t count = (uint64_t)(is_archive ? s->archive_count : s->population_count);
+    const int64_t a = from[cop_rng_below(rng, count)];
+    const int64_t b = from[cop_rng_below(rng, count)];
     return is_better(&s->result[b], &s->result[a]) ? b : a;
 }
 
@@ -111,19 +119,19 @@ static cop_status add_child(nsga2 *s, bool *is_added, cop_error *err)
     cop_status status = COP_OK;
     cop_proposals *p = &s->proposals;
     const cop_domain *domain = p->domain;
-    double rate = K_RATE / domain->axes;
+    double rate = 1.0 / domain->axes;
 
     *is_added = false;
     for (int i = 0; i < RETRIES && !*is_added; i++) {
         const int64_t a = pick_parent(s, p->rng);
         const int64_t b = pick_parent(s, p->rng);
         memcpy(s->child, cop_genome_set_view(p->told, a), (size_t)domain->axes * sizeof *s->child);
-        if (cop_rng_uniform(p->rng) < K_CROSS) {
+        if (cop_rng_uniform(p->rng) < CROSSOVER) {
             cop_nsga2_cross(domain, p->rng, cop_genome_set_view(p->told, b), s->child);
         }
         cop_nsga2_mutate(domain, p->rng, rate, s->child);
         COP_TRY(status, cop_proposals_add(p, s->child, is_added, err));
-        rate = i < RETRIES / 2 ? rate : fmin(0.5, 1.5 * rate);
+        rate = i < RETRIES / 2 ? rate : fmin(1.0, 2.0 * rate);
     }
     if (!*is_added) {
         COP_TRY(status, cop_proposals_add_random(p, is_added, err));
@@ -206,14 +214,15 @@ static void archive_add(nsga2 *s, int64_t index)
 
 static void add_result(nsga2 *s, const cop_trial *trial)
 {
+    bool is_bad = trial->is_failed || isnan(trial->violation);
     const int64_t index = s->result_count++;
     cop_nsga2_result *r = &s->result[index];
     *r = (cop_nsga2_result){.point = {.index = index}, .violation = trial->violation};
     for (int k = 0; k < s->selection.objectives; k++) {
-        const double value = trial->objective[k];
-        r->point.value[k] = isfinite(value) ? value : (double)INFINITY;
+        r->point.value[k] = trial->objective[k];
+        is_bad = is_bad || !isfinite(trial->objective[k]);
     }
-    if (trial->is_failed || isnan(trial->violation)) {
+    if (is_bad) {
         r->violation = (double)INFINITY;
     }
     s->population[s->population_count++] = index;
@@ -238,6 +247,9 @@ static cop_status nsga2_tell(void *self, int64_t batch, const cop_trial *trials,
     }
     COP_TRY(status, cop_nsga2_select(&s->selection, s->result, s->population, &s->population_count,
                                      s->population_wanted, err));
+    // Nothing is removed: the distances among all non-dominated points replace those of the population.
+    COP_TRY(status, cop_nsga2_select(&s->selection, s->result, s->archive, &s->archive_count,
+                                     s->archive_count, err));
 
 done:
     return status;
