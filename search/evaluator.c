@@ -89,17 +89,18 @@ cop_status cop_evaluator_create(cop_evaluator **out, const cop_evaluator_options
                      pool->polls != NULL && pool->polled != NULL &&
                      (pool->directory != NULL || options->directory == NULL);
     }
-    if (!has_memory) {
-        status = COP_FAIL(err, COP_ERR_NOMEM, "evaluator: no memory for %zu processes", count);
-        goto done;
-    }
-    for (size_t i = 0; i < count; i++) {
+    const bool has_processes = pool != NULL && pool->processes != NULL;
+    for (size_t i = 0; has_processes && i < count; i++) {
         pool->processes[i] = (cop_evaluator_process){.options = &pool->options,
                                                      .command = pool->command,
                                                      .number = (int)i,
                                                      .in = -1,
                                                      .out = -1,
                                                      .log = -1};
+    }
+    if (!has_memory) {
+        status = COP_FAIL(err, COP_ERR_NOMEM, "evaluator: no memory for %zu processes", count);
+        goto done;
     }
     *out = pool;
     pool = NULL;
@@ -238,9 +239,10 @@ static int add_polls(const cop_evaluator *pool)
         const cop_evaluator_process *const process = &pool->processes[i];
         const bool is_sending = process->sent_bytes < process->request.length;
         const struct pollfd ends[ENDS_PER_PROCESS] = {
-            {.fd = process->log, .events = POLLIN}, // first: what it said before it died
-            {.fd = is_sending ? process->in : -1, .events = POLLOUT},
-            {.fd = process->out, .events = POLLIN}};
+            // In the order of what is to be known of a process that ended: what it said, what it answered.
+            {.fd = process->log, .events = POLLIN},
+            {.fd = process->out, .events = POLLIN},
+            {.fd = is_sending ? process->in : -1, .events = POLLOUT}};
         for (int k = 0; k < ENDS_PER_PROCESS && process->pid > 0; k++) {
             if (ends[k].fd >= 0) {
                 pool->polls[count] = ends[k];

@@ -126,6 +126,26 @@ void cop_evaluator_request_text(cop_text *out, const char *id, const char *value
 
 // --- Answers ------------------------------------------------------------------------------------
 
+typedef struct answer_line {
+    const char *text;
+    size_t bytes;
+} answer_line;
+
+// A bad answer; the line is quoted behind the reason.
+COP_PRINTF(3, 4)
+
+static void refuse(cop_evaluator_answer *out, const answer_line *line, const char *format, ...)
+{
+    char text[COP_ERROR_MESSAGE_BYTES];
+    char quoted[COP_EVALUATOR_QUOTE_BYTES];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    cop_evaluator_answer_fail(out, COP_EVALUATOR_BAD, "%s: %s", text,
+                              cop_evaluator_quote(quoted, line->text, line->bytes, LINE_SHOWN));
+}
+
 static const char *kind_name(const json_t *value)
 {
     switch (json_typeof(value)) {
@@ -209,33 +229,29 @@ static cop_status take_metrics(cop_evaluator_answer *out, json_t *metrics, cop_e
 }
 
 // Are all metrics finite numbers, and the required ones there? If not, says so in `out`.
-static bool check_metrics(cop_evaluator_answer *out, json_t *metrics, const char *said,
+static bool check_metrics(cop_evaluator_answer *out, json_t *metrics, const answer_line *line,
                           const char *const *required, int required_count)
 {
     char quoted[COP_EVALUATOR_QUOTE_BYTES];
     const char *name;
     json_t *value;
     if (!json_is_object(metrics)) {
-        cop_evaluator_answer_fail(out, COP_EVALUATOR_BAD,
-                                  "metrics is %s (allowed: an object of numbers): %s",
-                                  kind_name(metrics), said);
+        refuse(out, line, "metrics is %s (allowed: an object of numbers)", kind_name(metrics));
         return false;
     }
     json_object_foreach(metrics, name, value)
     {
         if (!json_is_number(value) || !isfinite(json_number_value(value))) {
-            cop_evaluator_answer_fail(out, COP_EVALUATOR_BAD,
-                                      "metric %s is %s (allowed: a finite number): %s",
-                                      cop_evaluator_quote(quoted, name, strlen(name), NAME_SHOWN),
-                                      json_is_number(value) ? "infinite" : kind_name(value), said);
+            refuse(out, line, "metric %s is %s (allowed: a finite number)",
+                   cop_evaluator_quote(quoted, name, strlen(name), NAME_SHOWN),
+                   json_is_number(value) ? "infinite" : kind_name(value));
             return false;
         }
     }
     for (int i = 0; i < required_count; i++) {
         if (json_object_get(metrics, required[i]) == NULL) {
-            cop_evaluator_answer_fail(
-                out, COP_EVALUATOR_BAD, "metric %s is missing, which the study uses: %s",
-                cop_evaluator_quote(quoted, required[i], strlen(required[i]), NAME_SHOWN), said);
+            refuse(out, line, "metric %s is missing, which the study uses",
+                   cop_evaluator_quote(quoted, required[i], strlen(required[i]), NAME_SHOWN));
             return false;
         }
     }
@@ -243,38 +259,34 @@ static bool check_metrics(cop_evaluator_answer *out, json_t *metrics, const char
 }
 
 // Is this the answer to `id`? If not, says so in `out`.
-static bool check_id(cop_evaluator_answer *out, json_t *json, const char *id, const char *said)
+static bool check_id(cop_evaluator_answer *out, json_t *json, const char *id,
+                     const answer_line *line)
 {
     char found[COP_EVALUATOR_QUOTE_BYTES];
     char wanted[COP_EVALUATOR_QUOTE_BYTES];
     const json_t *value = json_object_get(json, "id");
+    if (json_is_string(value) && strcmp(json_string_value(value), id) == 0) {
+        return true;
+    }
     (void)cop_evaluator_quote(wanted, id, strlen(id), NAME_SHOWN);
     if (!json_is_object(json)) {
-        cop_evaluator_answer_fail(out, COP_EVALUATOR_BAD,
-                                  "the answer is %s (allowed: an object): %s", kind_name(json),
-                                  said);
+        refuse(out, line, "the answer is %s (allowed: an object)", kind_name(json));
     } else if (value == NULL) {
-        cop_evaluator_answer_fail(out, COP_EVALUATOR_BAD,
-                                  "the answer has no id (allowed: that of the request, %s): %s",
-                                  wanted, said);
+        refuse(out, line, "the answer has no id (allowed: that of the request, %s)", wanted);
     } else if (!json_is_string(value)) {
-        cop_evaluator_answer_fail(out, COP_EVALUATOR_BAD,
-                                  "the answer's id is %s (allowed: that of the request, %s): %s",
-                                  kind_name(value), wanted, said);
-    } else if (strcmp(json_string_value(value), id) != 0) {
-        cop_evaluator_answer_fail(out, COP_EVALUATOR_BAD,
-                                  "the answer has the id %s (allowed: that of the request, %s): %s",
-                                  cop_evaluator_quote(found, json_string_value(value),
-                                                      json_string_length(value), NAME_SHOWN),
-                                  wanted, said);
+        refuse(out, line, "the answer's id is %s (allowed: that of the request, %s)",
+               kind_name(value), wanted);
     } else {
-        return true;
+        refuse(out, line, "the answer has the id %s (allowed: that of the request, %s)",
+               cop_evaluator_quote(found, json_string_value(value), json_string_length(value),
+                                   NAME_SHOWN),
+               wanted);
     }
     return false;
 }
 
 // Are there `id` and one of `metrics` and `error`, and nothing else? If not, says so in `out`.
-static bool check_keys(cop_evaluator_answer *out, json_t *json, const char *said)
+static bool check_keys(cop_evaluator_answer *out, json_t *json, const answer_line *line)
 {
     char quoted[COP_EVALUATOR_QUOTE_BYTES];
     const char *key;
@@ -282,18 +294,15 @@ static bool check_keys(cop_evaluator_answer *out, json_t *json, const char *said
     json_object_foreach(json, key, value)
     {
         if (strcmp(key, "id") != 0 && strcmp(key, "metrics") != 0 && strcmp(key, "error") != 0) {
-            cop_evaluator_answer_fail(
-                out, COP_EVALUATOR_BAD,
-                "the answer has the key %s (allowed: id, and metrics or error): %s",
-                cop_evaluator_quote(quoted, key, strlen(key), NAME_SHOWN), said);
+            refuse(out, line, "the answer has the key %s (allowed: id, and metrics or error)",
+                   cop_evaluator_quote(quoted, key, strlen(key), NAME_SHOWN));
             return false;
         }
     }
     if (json_object_size(json) != 2) {
-        cop_evaluator_answer_fail(out, COP_EVALUATOR_BAD,
-                                  "the answer has %s metrics %s error (allowed: one of them): %s",
-                                  json_object_size(json) > 2 ? "both" : "neither",
-                                  json_object_size(json) > 2 ? "and" : "nor", said);
+        refuse(out, line, "the answer has %s metrics %s error (allowed: one of them)",
+               json_object_size(json) > 2 ? "both" : "neither",
+               json_object_size(json) > 2 ? "and" : "nor");
         return false;
     }
     return true;
@@ -305,22 +314,20 @@ cop_status cop_evaluator_answer_parse(cop_evaluator_answer *out, bool *is_in_ste
 {
     cop_status status = COP_OK;
     cop_error why;
-    char said[COP_EVALUATOR_QUOTE_BYTES];
+    const answer_line whole = {line, bytes};
     json_t *json = read_json(line, bytes, &why);
     *is_in_step = false;
     if (json == NULL && why.message[0] == '\0') {
         return COP_FAIL(err, COP_ERR_NOMEM, "evaluator %d: no memory to read an answer",
                         out->process);
     }
-    (void)cop_evaluator_quote(said, line, bytes, LINE_SHOWN);
     if (json == NULL) {
         *is_in_step = mentions(line, bytes, id);
-        cop_evaluator_answer_fail(out, COP_EVALUATOR_BAD, "the answer is not JSON (%s): %s",
-                                  why.message, said);
+        refuse(out, &whole, "the answer is not JSON (%s)", why.message);
         return COP_OK;
     }
-    *is_in_step = check_id(out, json, id, said);
-    if (*is_in_step && check_keys(out, json, said)) {
+    *is_in_step = check_id(out, json, id, &whole);
+    if (*is_in_step && check_keys(out, json, &whole)) {
         json_t *metrics = json_object_get(json, "metrics");
         const json_t *error = json_object_get(json, "error");
         if (json_is_string(error)) {
@@ -329,9 +336,8 @@ cop_status cop_evaluator_answer_parse(cop_evaluator_answer *out, bool *is_in_ste
                                       cop_evaluator_quote(quoted, json_string_value(error),
                                                           json_string_length(error), SAID_SHOWN));
         } else if (error != NULL) {
-            cop_evaluator_answer_fail(out, COP_EVALUATOR_BAD, "error is %s (allowed: a text): %s",
-                                      kind_name(error), said);
-        } else if (check_metrics(out, metrics, said, required, required_count)) {
+            refuse(out, &whole, "error is %s (allowed: a text)", kind_name(error));
+        } else if (check_metrics(out, metrics, &whole, required, required_count)) {
             out->outcome = COP_EVALUATOR_METRICS;
             out->reason[0] = '\0';
             status = take_metrics(out, metrics, err);
