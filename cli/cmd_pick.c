@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "cli/study_view.h"
+#include "cli/trial_view.h"
 #include "report/json_build.h"
 #include "search/export.h"
 
@@ -35,7 +36,7 @@ static void parse_limit(const struct argp_state *state, arguments *given, const 
     }
     cop_pick_limit *limit = &given->limit[given->limits++];
     (void)snprintf(limit->name, sizeof limit->name, "%.*s", (int)(value - text), text);
-    char option[64];
+    char option[sizeof limit->name + 16];
     (void)snprintf(option, sizeof option, "--under: %s", limit->name);
     limit->limit = cop_cli_real(state, option, value + 1, -1e300, 1e300);
 }
@@ -116,6 +117,19 @@ static cop_status run(const arguments *given, int *code, cop_error *err)
     cop_study_view view = {0};
     cop_text command = {0};
     cop_pick pick = {0};
+    bool has_trials = false;
+    COP_TRY(status, cop_trial_view_is(&has_trials, given->directory, err));
+    if (has_trials && given->output != NULL) {
+        status = COP_FAIL(err, COP_ERR_CONFIG,
+                          "%s: -o writes a pruned teacher, and this study has an evaluator instead "
+                          "of a teacher (allowed: no -o)",
+                          given->directory);
+        goto done;
+    }
+    if (has_trials) {
+        return cop_trial_view_pick(given->directory, given->limit, given->limits,
+                                   given->common.is_json, code, err);
+    }
     COP_TRY(status, cop_study_view_open(&view, given->directory, err));
     COP_TRY(status, cop_study_view_analyse(&view, given->directory, err));
     COP_TRY(status, cop_pick_make(&pick, &view.snapshot, given->limit, given->limits,
@@ -143,7 +157,7 @@ int cop_cmd_pick(int argc, char **argv)
     static const struct argp_option options[] = {
         {"under", KEY_UNDER, "NAME=X", 0,
          "Only candidates whose params, params_non_embedding, memory_bytes, flops_per_token or "
-         "loss is at most X; may be repeated",
+         "loss is at most X; with an evaluator, any of its metrics; may be repeated",
          0},
         {"output", 'o', "DIR", 0, "Write the pick as a model directory, with retrain.yaml", 0},
         {0},
@@ -156,7 +170,8 @@ int cop_cmd_pick(int argc, char **argv)
         .args_doc = "DIR",
         .doc =
             "Recommends one architecture of the study in DIR: the lowest loss at the deepest "
-            "stage, and among those tied with it the fewest parameters.\vWith -o the teacher is "
+            "stage, and among those tied with it the fewest parameters; of a study with an "
+            "evaluator the lowest first objective within all bounds.\vWith -o the teacher is "
             "pruned to it once more, exactly as the search did; the model loads everywhere. Its "
             "weights are the teacher's, not those of the short probe: they are meant for the full "
             "retraining that retrain.yaml describes.",

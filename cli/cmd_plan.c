@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/trial_view.h"
 #include "kernels/peak.h"
 #include "search/search.h"
 
@@ -252,7 +252,9 @@ int cop_cmd_plan(int argc, char **argv)
         .parser = parse,
         .args_doc = "STUDY.yaml",
         .doc = "Says what a search will cost before it starts: candidates, tokens, FLOPs, time, "
-               "memory, disk. Needs shapes only: the teacher may be a bare config.json.",
+               "memory, disk. Needs shapes only: the teacher may be a bare config.json. Of a study "
+               "with an evaluator: evaluations for each fidelity, and their time once some are "
+               "done.",
         .children = children,
     };
     arguments given = {.efficiency = 0.6};
@@ -265,6 +267,10 @@ int cop_cmd_plan(int argc, char **argv)
     cop_cli_parse(&argp, argc, argv, &given);
 
     COP_TRY(status, cop_study_file_read(&study, given.study, false, &err));
+    if (study.free != NULL) {
+        status = cop_trial_view_plan(&study, given.common.is_json, &code, &err);
+        goto done;
+    }
     COP_TRY(status, cop_search_plan_make_for(&plan, &study, cop_cli_device_of(&given.common),
                                              given.device_bytes, &err));
     given.is_measured = given.peak == 0.0;

@@ -2,6 +2,7 @@
 // database and may be made again at any time, so existing ones are replaced.
 
 #include "cli/study_view.h"
+#include "cli/trial_view.h"
 
 typedef struct arguments {
     cop_cli_common common;
@@ -60,6 +61,11 @@ static cop_status run(const arguments *given, int *code, cop_error *err)
     cop_status status = COP_OK;
     cop_study_view view = {0};
     json_t *document = NULL;
+    bool has_trials = false;
+    COP_TRY(status, cop_trial_view_is(&has_trials, given->directory, err));
+    if (has_trials) {
+        return cop_trial_view_report(given->directory, given->common.is_json, code, err);
+    }
     COP_TRY(status, cop_study_view_open(&view, given->directory, err));
     COP_TRY(status, cop_study_view_analyse(&view, given->directory, err));
     COP_TRY(status, cop_report_write(&view.report, given->directory, err));
@@ -83,7 +89,8 @@ int cop_cmd_report(int argc, char **argv)
         .doc =
             "Writes report.html, report.json and candidates.csv into the study directory DIR: the "
             "front of loss against size with intervals, ranks and ties per stage, learning "
-            "curves, the pick and why. Works while the search runs. The page needs no network.",
+            "curves, the pick and why; of a study with an evaluator its objectives, front and "
+            "hypervolume. Works while the search runs. The page needs no network.",
         .children = children,
     };
     arguments given = {0};

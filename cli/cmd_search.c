@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/processes.h"
-#include "cli/cli.h"
+#include "cli/trial_view.h"
 #include "kernels/cpu.h"
 #include "search/search.h"
 
@@ -17,7 +17,7 @@ typedef struct arguments {
     cop_search_options settings;
 } arguments;
 
-enum { KEY_STALL = 0x4000, KEY_GIVE_UP, KEY_DEDICATED, PROCESSES_MAX = 1 << 20 };
+enum { KEY_STALL = 0x4000, KEY_GIVE_UP, KEY_DEDICATED, KEY_EXTEND, PROCESSES_MAX = 1 << 20 };
 
 static volatile int stop_requested;
 
@@ -44,6 +44,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
     switch (key) {
     case 'o': given->directory = text; return 0;
+    case KEY_EXTEND: given->settings.extend = true; return 0;
     case 'b': cop_cli_set_device(state, &given->common, "--backend", text); return 0;
     case KEY_STALL:
         given->settings.stall_seconds = cop_cli_real(state, "--stall", text, 0.1, 1e9);
@@ -178,6 +179,10 @@ int cop_cmd_search(int argc, char **argv)
     static const struct argp_option options[] = {
         {"output", 'o', "DIR", 0,
          "Study directory; without it, the study file's path with .study for .yaml", 0},
+        {"extend", KEY_EXTEND, NULL, 0,
+         "Take a study file with more evaluations, further rungs, a larger space or another budget "
+         "than DIR was begun with, and use again what still holds",
+         0},
         {"backend", 'b', "NAME", 0, "The same as --device", 0},
         {"stall", KEY_STALL, "SECONDS", 0,
          "With several processes: warn of one that is silent for so long (300)", 0},
@@ -202,7 +207,8 @@ int cop_cmd_search(int argc, char **argv)
         .args_doc = "STUDY.yaml",
         .doc =
             "Runs a study: prunes every feasible candidate, probes the survivors in rungs, ranks "
-            "them. Started again after any interruption it continues, with the same result.",
+            "them; or, with an evaluator, asks it for what a strategy proposes. Started again "
+            "after any interruption it continues, with the same result.",
         .children = children,
     };
     arguments given = {0};
@@ -245,6 +251,10 @@ int cop_cmd_search(int argc, char **argv)
     do_all_know = cop_cli_is_speaker(); // a failure of the study, which ends it for all
     COP_TRY(status, cop_search_run(&study, &settings, &err));
     if (!cop_cli_is_speaker()) {
+        goto done;
+    }
+    if (study.free != NULL) {
+        status = cop_trial_view_summary(directory, was_stopped, given.common.is_json, &code, &err);
         goto done;
     }
     COP_TRY(status, summarize(&result, &study, directory, &err));

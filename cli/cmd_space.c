@@ -2,7 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
-#include "cli/cli.h"
+#include "cli/trial_view.h"
 #include "model/arch_json.h"
 #include "search/space.h"
 
@@ -167,7 +167,8 @@ int cop_cmd_space(int argc, char **argv)
         .args_doc = "STUDY.yaml",
         .doc = "Lists the candidates of a study that meet its budget, with exact costs. Needs no "
                "weights: the teacher may be a bare config.json. Order: layers vary slowest, then "
-               "heads, kv_heads, ffn (or ffn_ratio), hidden.",
+               "heads, kv_heads, ffn (or ffn_ratio), hidden. Of a study with an evaluator: its "
+               "axes, objectives and bounds.",
         .children = children,
     };
     arguments given = {0};
@@ -183,6 +184,10 @@ int cop_cmd_space(int argc, char **argv)
     cop_cli_parse(&argp, argc, argv, &given);
 
     COP_TRY(status, cop_study_file_read(&study, given.study, false, &err));
+    if (study.free != NULL) {
+        code = cop_trial_view_space(&study, given.common.is_json);
+        goto done;
+    }
     teacher = cop_alloc(1, sizeof *teacher);
     if (teacher == NULL) {
         status = COP_FAIL(&err, COP_ERR_NOMEM, "%s: out of memory", given.study);

@@ -3,8 +3,11 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "cli/study_view.h"
+#include "cli/trial_view.h"
 #include "report/json_build.h"
 #include "report/settings.h"
 #include "search/facts.h"
@@ -12,7 +15,12 @@
 typedef struct arguments {
     cop_cli_common common;
     const char *directory;
+    double watch_seconds; // 0: print once
 } arguments;
+
+enum { KEY_WATCH = 'w' };
+
+static const double watch_fallback_seconds = 2;
 
 typedef struct stage_progress {
     int64_t total; // candidates that enter; -1: not known yet
@@ -39,10 +47,28 @@ typedef struct progress {
 } progress;
 
 // NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
+
+// "--watch" may stand before its number: argp knows "--watch=5" alone.
+static double parse_watch(struct argp_state *state, const char *text)
+{
+    double seconds = 0;
+    if (text == NULL && state->next < state->argc &&
+        cop_text_to_f64(state->argv[state->next], &seconds)) {
+        text = state->argv[state->next++];
+    }
+    return text == NULL ? watch_fallback_seconds : cop_cli_real(state, "--watch", text, 0.1, 86400);
+}
+
 static error_t parse(int key, char *text, struct argp_state *state)
 {
     arguments *given = state->input;
     switch (key) {
+    case KEY_WATCH: given->watch_seconds = parse_watch(state, text); return 0;
+    case ARGP_KEY_END:
+        if (given->watch_seconds > 0 && given->common.is_json) {
+            argp_error(state, "--watch and --json exclude each other");
+        }
+        return 0;
     case ARGP_KEY_INIT: cop_cli_pass_common(state, &given->common); return 0;
     case ARGP_KEY_ARG:
         if (given->directory != NULL) {
@@ -339,10 +365,69 @@ static void print_text(const progress *p, const cop_snapshot *snapshot, const ch
     }
 }
 
+// Prints once; *is_running tells whether some process is at work on the study.
+static cop_status show(const arguments *given, bool *is_running, int *code, cop_error *err)
+{
+    cop_status status = COP_OK;
+    cop_study_view view = {0};
+    progress p = {0};
+    bool has_trials = false;
+    COP_TRY(status, cop_trial_view_is(&has_trials, given->directory, err));
+    if (has_trials) {
+        return cop_trial_view_status(given->directory, given->common.is_json, is_running, code,
+                                     err);
+    }
+    COP_TRY(status, cop_study_view_open(&view, given->directory, err));
+    COP_TRY(status, measure(&p, &view.snapshot, given->directory, err));
+    *is_running = strcmp(p.state, "running") == 0;
+    if (given->common.is_json) {
+        *code = print_json(&p, &view.snapshot, given->directory);
+    } else {
+        print_text(&p, &view.snapshot, given->directory);
+    }
+
+done:
+    cop_ranking_release(&p.ranking);
+    cop_study_view_release(&view);
+    return status;
+}
+
+static void wait_for(double seconds)
+{
+    const double whole = floor(seconds);
+    const struct timespec time = {(time_t)whole, (long)((seconds - whole) * 1e9)};
+    (void)nanosleep(&time, NULL);
+}
+
+// On a terminal each table takes the place of the one before; else they follow one another.
+static cop_status watch(const arguments *given, int *code, cop_error *err)
+{
+    const bool is_terminal = isatty(STDOUT_FILENO) != 0;
+    cop_status status = COP_OK;
+    bool is_running = true;
+    for (bool is_first = true; is_running; is_first = false) {
+        if (!is_first) {
+            wait_for(given->watch_seconds);
+        }
+        cop_cli_print("%s", is_terminal ? "\033[H\033[2J" : is_first ? "" : "\n");
+        COP_TRY(status, show(given, &is_running, code, err));
+        (void)fflush(stdout);
+    }
+
+done:
+    return status;
+}
+
 int cop_cmd_status(int argc, char **argv)
 {
+    static const struct argp_option options[] = {
+        {"watch", KEY_WATCH, "SECONDS", OPTION_ARG_OPTIONAL,
+         "Print again every SECONDS (2 when absent) until the study is finished or stopped", 0},
+        {0},
+    };
     static const struct argp_child children[] = {{&cop_cli_json_argp, 0, NULL, 0}, {0}};
     static const struct argp argp = {
+        .options = options,
         .parser = parse,
         .args_doc = "DIR",
         .doc = "Shows how far the study in DIR is: stages, what is running, the best so far, "
@@ -351,20 +436,10 @@ int cop_cmd_status(int argc, char **argv)
     };
     arguments given = {0};
     cop_error err = {0};
-    cop_study_view view = {0};
-    progress p = {0};
+    bool is_running = false;
     int code = COP_EXIT_DONE;
-    cop_status status = COP_OK;
     cop_cli_parse(&argp, argc, argv, &given);
-    COP_TRY(status, cop_study_view_open(&view, given.directory, &err));
-    COP_TRY(status, measure(&p, &view.snapshot, given.directory, &err));
-    if (given.common.is_json) {
-        code = print_json(&p, &view.snapshot, given.directory);
-    } else {
-        print_text(&p, &view.snapshot, given.directory);
-    }
-done:
-    cop_ranking_release(&p.ranking);
-    cop_study_view_release(&view);
+    const cop_status status = given.watch_seconds > 0 ? watch(&given, &code, &err)
+                                                      : show(&given, &is_running, &code, &err);
     return status == COP_OK ? code : cop_cli_fail(&err);
 }

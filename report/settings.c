@@ -69,12 +69,10 @@ static int count_commas(const char *text)
     return count;
 }
 
-// "…/studies/tiny.yaml" is called "tiny"; without its path, the directory "runs/tiny/" is.
-static void set_name(cop_report *report)
+void cop_report_set_name(char *out, size_t bytes, const char *path, const char *directory)
 {
-    const char *path = cop_snapshot_fact(report->snapshot, COP_FACT_STUDY);
-    char text[sizeof report->directory];
-    (void)snprintf(text, sizeof text, "%s", path != NULL ? path : report->directory);
+    char text[COP_STUDY_PATH_BYTES];
+    (void)snprintf(text, sizeof text, "%s", path != NULL ? path : directory);
     size_t length = strlen(text);
     while (length > 1 && text[length - 1] == '/') {
         text[--length] = '\0';
@@ -82,7 +80,7 @@ static void set_name(cop_report *report)
     const char *name = cop_file_name(text);
     const char *suffix = path == NULL ? NULL : strrchr(name, '.');
     const size_t kept = suffix == NULL || suffix == name ? strlen(name) : (size_t)(suffix - name);
-    (void)snprintf(report->name, sizeof report->name, "%.*s", (int)kept, name);
+    (void)snprintf(out, bytes, "%.*s", (int)kept, name);
 }
 
 cop_status cop_report_settings(cop_report *report, cop_error *err)
@@ -91,7 +89,8 @@ cop_status cop_report_settings(cop_report *report, cop_error *err)
     const char *seed = cop_snapshot_fact(report->snapshot, COP_FACT_SEED);
     const char *rungs = cop_snapshot_fact(report->snapshot, COP_FACT_RUNGS);
     int64_t number = 0;
-    set_name(report);
+    cop_report_set_name(report->name, sizeof report->name,
+                        cop_snapshot_fact(report->snapshot, COP_FACT_STUDY), report->directory);
     const bool has_objectives = parse_objectives(report, objectives);
     const bool has_seed = seed != NULL && cop_text_to_i64(seed, &number);
     if (objectives != NULL && !has_objectives) {

@@ -8,4 +8,7 @@
 // Fills name, objectives, resource, seed and the planned number of stages.
 COP_MUST_CHECK cop_status cop_report_settings(cop_report *report, cop_error *err);
 
+// "…/studies/tiny.yaml" is called "tiny"; without its path (NULL), the directory "runs/tiny/" is.
+void cop_report_set_name(char *out, size_t bytes, const char *path, const char *directory);
+
 #endif

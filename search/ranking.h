@@ -82,7 +82,7 @@ typedef struct cop_pick {
 
 // A filter "params=4.2e9": the candidate's value must not exceed the limit.
 typedef struct cop_pick_limit {
-    char name[32]; // params, params_non_embedding, memory_bytes, flops_per_token, or loss
+    char name[64]; // params, params_non_embedding, memory_bytes, flops_per_token, loss; or a metric
     double limit;
 } cop_pick_limit;
 
