@@ -217,6 +217,26 @@ static void notices_a_closed_input(void **state)
     cop_evaluator_destroy(pool);
 }
 
+// Where SIGCHLD is ignored the kernel forgets how a process ended.
+static void does_without_exit_statuses(void **state)
+{
+    (void)state;
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    const struct sigaction fallback = {.sa_handler = SIG_DFL};
+    assert_int_equal(sigaction(SIGCHLD, &ignore, NULL), 0);
+    cop_evaluator *pool = create_mode("die 2");
+    for (int i = 0; i < 2; i++) {
+        submit(pool, 1, "a");
+        take_sum(pool, 1);
+        submit(pool, 2, "b");
+        const cop_evaluator_answer answer = take(pool);
+        assert_string_equal(answer.reason, "evaluator 0: ended without an answer; it last said: "
+                                           "\"no more \"memory\"\"");
+    }
+    cop_evaluator_destroy(pool);
+    assert_int_equal(sigaction(SIGCHLD, &fallback, NULL), 0);
+}
+
 static void says_when_a_process_cannot_be_started(void **state)
 {
     (void)state;
@@ -246,6 +266,7 @@ int main(void)
         TEST(keeps_a_process_that_answers_without_metrics),
         TEST(gives_up_on_a_program_that_never_answers),
         TEST(notices_a_closed_input),
+        TEST(does_without_exit_statuses),
         TEST(says_when_a_process_cannot_be_started),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "tests/search/evaluator_fixture.h"
 #include "tests/support.h"
 
@@ -181,6 +182,24 @@ static void starts_a_program_that_exits_after_each_answer_anew(void **state)
     cop_evaluator_destroy(pool);
     assert_non_null(
         strstr(cop_text_view(&notes), "evaluator 0: exited with status 0 between two requests\n"));
+}
+
+static void an_answer_that_waited_for_us_is_not_late(void **state)
+{
+    (void)state;
+    const struct timespec pause_time = {.tv_nsec = 20000000};
+    char command[1024];
+    cop_evaluator_options options = options_for(command, sizeof command, "mark answered");
+    options.timeout_seconds = 0.1;
+    (void)remove("answered");
+    cop_evaluator *pool = create(&options);
+    const double start = cop_clock_seconds();
+    submit(pool, 1, "a");
+    while (access("answered", F_OK) != 0 || cop_clock_seconds() < start + 0.2) {
+        (void)nanosleep(&pause_time, NULL);
+    }
+    take_sum(pool, 1);
+    cop_evaluator_destroy(pool);
 }
 
 // --- Life ---------------------------------------------------------------------------------------
@@ -392,6 +411,7 @@ int main(void)
         TEST(ignores_lines_that_nothing_asked_for),
         TEST(passes_a_log_on_within_bounds),
         TEST(starts_a_program_that_exits_after_each_answer_anew),
+        TEST(an_answer_that_waited_for_us_is_not_late),
         TEST(refuses_options_out_of_range),
         TEST(starts_nothing_before_it_is_asked),
         TEST(ends_programs_that_do_not_want_to),

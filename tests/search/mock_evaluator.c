@@ -163,6 +163,14 @@ static void answer(void)
         answer_sum();
         answer_sum();
         answer_sum();
+    } else if (is("mark")) { // a long answer, and then a file
+        printf("%30000s", "");
+        answer_sum();
+        (void)fflush(stdout);
+        FILE *const mark = fopen(argument, "w");
+        if (mark != NULL) {
+            (void)fclose(mark);
+        }
     } else if (is("once")) {
         answer_sum();
         (void)fflush(stdout);
