@@ -14,7 +14,7 @@ enum { MARK_REACHES = 1, MARK_DOMINATED = 2 };
 
 // Points as places: row k holds objective k of each.
 typedef struct place_set {
-    int16_t *row[DIMENSIONS]; // [points + 2 PADDING]
+    int16_t *row[DIMENSIONS]; // [points + 2 PADDING], borrowed
     int64_t count;
 } place_set;
 
@@ -22,16 +22,17 @@ typedef struct sweep {
     const double *values; // [count, objectives]
     int64_t count;
     int objectives;
-    cop_order *item;           // [count]
-    cop_order *scratch;        // [count]
+    cop_order *item;           // [2 count], owned
+    cop_order *scratch;        // its second half
+    int16_t *places;           // of all sets, owned
+    double *tables;            // owned
     double *value[DIMENSIONS]; // [count + 1], by place; ends with the reference
     cop_stair stair;
-    place_set points;             // sorted by the last objective
-    place_set passed[DIMENSIONS]; // by dimension: projections of the points passed by its sweep
-    place_set
-        reaching[DIMENSIONS]; // by dimension: of those, what reaches into the box of one point
-    int16_t *mark;            // [count + PADDING]
-    int64_t *dominated;       // [count]
+    place_set points;               // sorted by the last objective
+    place_set passed[DIMENSIONS];   // by dimension: projections of the points its sweep has passed
+    place_set reaching[DIMENSIONS]; // by dimension: what of those reaches into the box of one point
+    int16_t *mark;                  // [count + PADDING], owned
+    int64_t *dominated;             // [count], owned
 } sweep;
 
 static void sort_by(sweep *s, int objective)
@@ -42,26 +43,14 @@ static void sort_by(sweep *s, int objective)
     cop_order_sort(s->item, s->scratch, s->count);
 }
 
-static void release_set(place_set *set)
-{
-    for (int k = 0; k < DIMENSIONS; k++) {
-        cop_free(set->row[k]);
-    }
-}
-
 static void sweep_release(sweep *s)
 {
-    cop_free(s->item);
-    cop_free(s->scratch);
     cop_stair_release(&s->stair);
+    cop_free(s->item);
+    cop_free(s->places);
+    cop_free(s->tables);
     cop_free(s->mark);
     cop_free(s->dominated);
-    release_set(&s->points);
-    for (int k = 0; k < DIMENSIONS; k++) {
-        cop_free(s->value[k]);
-        release_set(&s->passed[k]);
-        release_set(&s->reaching[k]);
-    }
 }
 
 static cop_status out_of_memory(const sweep *s, cop_error *err)
@@ -97,56 +86,65 @@ static cop_status volume_three(double *volume, sweep *s, const double *reference
     return COP_OK;
 }
 
-static bool create_set(place_set *set, int64_t count, int objectives)
+// Gives a set its rows out of `from`; returns what is left of it.
+static int16_t *carve_rows(place_set *set, int16_t *from, int64_t count, int objectives)
 {
-    for (int k = 0; k < objectives; k++) {
-        set->row[k] = cop_alloc((size_t)count + 2 * PADDING, sizeof *set->row[k]);
-        if (set->row[k] == NULL) {
-            return false;
-        }
+    for (int k = 0; k < objectives; k++, from += count + 2 * PADDING) {
+        set->row[k] = from;
+    }
+    return from;
+}
+
+// Memory for the tables of values and all sets.
+static bool create_sets(sweep *s)
+{
+    const size_t count = (size_t)s->count;
+    size_t rows = (size_t)s->objectives;
+    for (int k = 3; k < s->objectives; k++) {
+        rows += 2 * (size_t)k;
+    }
+    s->places = cop_alloc(rows, (count + 2 * PADDING) * sizeof *s->places);
+    s->tables = cop_alloc((size_t)s->objectives, (count + 1) * sizeof *s->tables);
+    s->mark = cop_alloc(count + PADDING, sizeof *s->mark);
+    s->dominated = cop_alloc(count, sizeof *s->dominated);
+    if (s->places == NULL || s->tables == NULL || s->mark == NULL || s->dominated == NULL) {
+        return false;
+    }
+    int16_t *left = carve_rows(&s->points, s->places, s->count, s->objectives);
+    for (int k = 3; k < s->objectives; k++) {
+        left = carve_rows(&s->passed[k], left, s->count, k);
+        left = carve_rows(&s->reaching[k], left, s->count, k);
+    }
+    for (int k = 0; k < s->objectives; k++) {
+        s->value[k] = s->tables + k * (s->count + 1);
     }
     return true;
 }
 
-// Memory, the tables of values, and the points as places in the order of the last objective.
+// The tables of values, and the points as places in the order of the last objective.
 static cop_status fill_places(sweep *s, const double *reference, cop_error *err)
 {
-    const size_t count = (size_t)s->count;
     const int last = s->objectives - 1;
-    bool is_complete =
-        create_set(&s->points, s->count, s->objectives) && cop_stair_init(&s->stair, s->count);
-    s->mark = cop_alloc(count + PADDING, sizeof *s->mark);
-    s->dominated = cop_alloc(count, sizeof *s->dominated);
-    int32_t *turn =
-        cop_alloc(count, sizeof *turn); // of each point in the order of the last objective
-    for (int k = 0; k < s->objectives; k++) {
-        s->value[k] = cop_alloc(count + 1, sizeof **s->value);
-        is_complete = is_complete && s->value[k] != NULL;
-    }
-    for (int k = 3; k < s->objectives; k++) {
-        is_complete = is_complete && create_set(&s->passed[k], s->count, k) &&
-                      create_set(&s->reaching[k], s->count, k);
-    }
-    if (!is_complete || s->mark == NULL || s->dominated == NULL || turn == NULL) {
-        cop_free(turn);
+    int64_t *turn = NULL; // of each point in the order of the last objective
+    if (!create_sets(s) || !cop_stair_init(&s->stair, s->count)) {
         return out_of_memory(s, err);
     }
+    turn = s->dominated; // not needed yet
     for (int k = last; k >= 0; k--) {
         sort_by(s, k);
-        int16_t place = 0;
+        int64_t place = 0;
         for (int64_t i = 0; i < s->count; i++) {
             const int64_t index = s->item[i].index;
             if (k == last) {
-                turn[index] = (int32_t)i;
+                turn[index] = i;
             }
-            place = i > 0 && s->item[i].key != s->item[i - 1].key ? (int16_t)i : place;
-            s->points.row[k][turn[index]] = place;
+            place = i > 0 && s->item[i].key != s->item[i - 1].key ? i : place;
+            s->points.row[k][turn[index]] = (int16_t)place;
             s->value[k][place] = s->values[index * s->objectives + k];
         }
         s->value[k][s->count] = reference[k];
     }
     s->points.count = s->count;
-    cop_free(turn);
     return COP_OK;
 }
 
@@ -197,7 +195,7 @@ static inline bool shrink_box(const place_set *set, const int16_t *point, int16_
 }
 
 // Marks what reaches into the box and what the point dominates.
-static inline void mark_points(int16_t *mark, const place_set *set, const int16_t *point,
+static inline void mark_points(int16_t *restrict mark, const place_set *set, const int16_t *point,
                                const int16_t *corner, const int objectives)
 {
     const int64_t count = (set->count + PADDING - 1) / PADDING * PADDING;
@@ -357,12 +355,12 @@ cop_status cop_hypervolume_sweep(double *volume, const double *values, int64_t c
                         "hypervolume of %d objectives: points: %lld (allowed: at most %d)",
                         objectives, (long long)count, COP_HYPERVOLUME_POINTS_MAX);
     }
-    s.item = cop_alloc((size_t)count, sizeof *s.item);
-    s.scratch = cop_alloc((size_t)count, sizeof *s.scratch);
-    if (s.item == NULL || s.scratch == NULL) {
+    s.item = cop_alloc((size_t)count, 2 * sizeof *s.item);
+    if (s.item == NULL) {
         status = out_of_memory(&s, err);
         goto done;
     }
+    s.scratch = s.item + count;
     if (objectives == 3) {
         COP_TRY(status, volume_three(volume, &s, reference, err));
     } else {

@@ -3,20 +3,34 @@
 enum { PIECE = 8 };
 
 // The place of each item is the number of items that belong before it.
-static void sort_piece(cop_order *to, const cop_order *from, int64_t count)
+static inline void place_items(cop_order *to, const cop_order *from, const int count)
 {
     int64_t place[PIECE] = {0};
-    for (int64_t i = 1; i < count; i++) {
-        int64_t before = 0;
-        for (int64_t j = 0; j < i; j++) {
+    for (int i = 1; i < count; i++) {
+        for (int j = 0; j < i; j++) {
             const int64_t is_after = from[i].key < from[j].key;
             place[j] += is_after;
-            before += 1 - is_after;
+            place[i] += 1 - is_after;
         }
-        place[i] = before;
     }
-    for (int64_t i = 0; i < count; i++) {
+    for (int i = 0; i < count; i++) {
         to[place[i]] = from[i];
+    }
+}
+
+// The number of items is a constant in each call, so that the loops are unrolled.
+static void sort_piece(cop_order *to, const cop_order *from, int64_t count)
+{
+    switch (count) {
+    case 0: return;
+    case 1: to[0] = from[0]; return;
+    case 2: place_items(to, from, 2); return;
+    case 3: place_items(to, from, 3); return;
+    case 4: place_items(to, from, 4); return;
+    case 5: place_items(to, from, 5); return;
+    case 6: place_items(to, from, 6); return;
+    case 7: place_items(to, from, 7); return;
+    default: place_items(to, from, 8); return;
     }
 }
 
