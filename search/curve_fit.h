@@ -88,7 +88,8 @@ double cop_curve_probability(const cop_curve_fit *candidate, const cop_curve_fit
                              double tokens);
 
 // Can the candidate be given up, since it reaches the incumbent with probability below COP_CURVE_HOPELESS?
-// Never when a fit did not converge, or the probability is NaN. The incumbent is the `keep`-th best of
+// Never when a fit did not converge, or the probability is NaN. The probability is that of one test: asked
+// after every evaluation, a search errs more often than that. The incumbent is the `keep`-th best of
 // those that compete: cop_curve_kth().
 bool cop_curve_is_hopeless(const cop_curve_fit *candidate, const cop_curve_fit *incumbent,
                            double tokens);

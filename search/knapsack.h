@@ -10,7 +10,7 @@
 // "A minimal algorithm for the multiple-choice knapsack problem", 1995, does with the linear bound). The
 // multipliers are found by the ellipsoid method; their neighbours serve states far from the
 // average. A run keeps the states of best bound up to a width; runs widen until none was cut off,
-// which is the proof. Costs are whole numbers and never rounded.
+// which is the proof. Between runs a local search improves the best assignment. Costs are whole numbers and never rounded.
 //
 // Scores are added in the order of the layers in double; "minimal" is meant of these rounded sums, exactly.
 // Single-threaded, deterministic; two calls may run at once.
@@ -44,7 +44,7 @@ typedef struct cop_knapsack_problem {
 
 typedef struct cop_knapsack_options {
     int64_t solutions;  // the best so many different assignments, >= 1
-    int64_t states_max; // kept per layer, >= 1; each takes 8 bytes a layer, and 200 bytes
+    int64_t states_max; // kept per layer, >= 1; each takes 8 bytes a layer, and up to 600 bytes
 } cop_knapsack_options;
 
 #define COP_KNAPSACK_OPTIONS_DEFAULT            \

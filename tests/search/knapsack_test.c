@@ -163,13 +163,13 @@ static void finds_what_exhaustive_search_finds(void **state)
     cop_error err = {0};
     int64_t infeasible = 0;
     ok(cop_rng_create(&rng, 7, COP_RNG_TEST, 0, &err), &err);
-    for (int i = 0; i < 6000; i++) {
+    for (int i = 0; i < 4000; i++) {
         instance in;
         draw(&in, rng, i % 4 == 3);
         compare(&in, i % 3 == 0 ? 1 : 1 + (int64_t)cop_rng_below(rng, 12));
         infeasible += all.count == 0;
     }
-    assert_in_range(infeasible, 300, 4500); // both kinds were seen
+    assert_in_range(infeasible, 300, 3000); // both kinds were seen
     cop_rng_destroy(rng);
 }
 
@@ -382,9 +382,8 @@ static void survives_every_failed_allocation(void **state)
     cop_knapsack_options o = COP_KNAPSACK_OPTIONS_DEFAULT;
     cop_error err = {0};
     o.states_max = 64;
-    o.solutions = 3;
     for (int kind = 0; kind < 3; kind++) {
-        make_large(&big, 6, 2, 3);
+        make_large(&big, 3, 2, 3);
         if (kind == 2) { // a hole between two totals: the explanation runs
             big.problem.layers = 1;
             big.problem.min[0] = big.cost[0] + 1;
@@ -397,7 +396,7 @@ static void survives_every_failed_allocation(void **state)
             cop_knapsack_result result = {0};
             cop_alloc_fail_after(n);
             status = kind == 1
-                         ? cop_knapsack_front(&result, &big.problem, 0, 10000000, 100, &o, &err)
+                         ? cop_knapsack_front(&result, &big.problem, 0, 100000000, 100, &o, &err)
                          : cop_knapsack_solve(&result, &big.problem, &o, &err);
             cop_alloc_fail_after(SIZE_MAX);
             assert_true(status == COP_OK || status == COP_ERR_NOMEM);
