@@ -22,6 +22,7 @@ struct cop_store {
     cop_store_mode mode;
     int lock_fd;  // -1: none
     bool is_full; // synchronous = FULL at the moment
+    bool is_grouped;
 
     // Prepared on first use, found by the address of their text; finalized at the end.
     struct {
