@@ -51,6 +51,12 @@ COP_MUST_CHECK cop_status cop_store_set(cop_store *store, const char *key, const
 COP_MUST_CHECK cop_status cop_store_get(cop_store *store, const char *key, char **out,
                                         cop_error *err);
 
+// What is recorded from here to the end of the group shares a transaction, and a wait for the disk: many records
+// at once cost a fraction. Each is still whole or absent, but what returned COP_OK survives kill -9 only
+// when group_end() has returned COP_OK, too. No cop_snapshot_read() within.
+void cop_store_group(cop_store *store);
+COP_MUST_CHECK cop_status cop_store_group_end(cop_store *store, cop_error *err);
+
 // Adds candidates that are not there yet (by id), in one transaction.
 COP_MUST_CHECK cop_status cop_store_add(cop_store *store, const cop_candidate *candidates,
                                         int64_t count, cop_error *err);

@@ -23,6 +23,7 @@ struct cop_store {
     int lock_fd;        // -1: none
     bool is_full;       // synchronous = FULL at the moment
     bool has_proposals; // false: read from a database of version 1
+    bool is_grouped;    // several writes make one transaction
 
     // Prepared on first use, found by the address of their text; finalized at the end.
     struct {

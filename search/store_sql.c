@@ -88,11 +88,8 @@ cop_status cop_store_exec(cop_store *store, const char *sql, cop_error *err)
                : cop_store_fail(store, "cannot write", err);
 }
 
-cop_status cop_store_begin(cop_store *store, bool is_durable, cop_error *err)
+static cop_status set_durable(cop_store *store, bool is_durable, cop_error *err)
 {
-    if (store->mode != COP_STORE_OWN) {
-        return COP_FAIL(err, COP_ERR_UNSUPPORTED, "%s: is open for reading only", store->path);
-    }
     if (store->is_full != is_durable) {
         const cop_status status = cop_store_exec(
             store, is_durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", err);
@@ -101,7 +98,63 @@ cop_status cop_store_begin(cop_store *store, bool is_durable, cop_error *err)
         }
         store->is_full = is_durable;
     }
-    return cop_store_exec(store, "BEGIN IMMEDIATE", err);
+    return COP_OK;
+}
+
+static bool is_in_transaction(const cop_store *store)
+{
+    return sqlite3_get_autocommit(store->db) == 0;
+}
+
+// In a group records are savepoints of one transaction. How durable that is cannot change once it has begun.
+static cop_status begin_grouped(cop_store *store, bool is_durable, cop_error *err)
+{
+    cop_status status = COP_OK;
+    if (is_in_transaction(store) && is_durable && !store->is_full) {
+        COP_TRY(status, cop_store_exec(store, "COMMIT", err));
+    }
+    if (!is_in_transaction(store)) {
+        COP_TRY(status, set_durable(store, is_durable, err));
+        COP_TRY(status, cop_store_exec(store, "BEGIN IMMEDIATE", err));
+    }
+    COP_TRY(status, cop_store_exec(store, "SAVEPOINT record", err));
+
+done:
+    return status;
+}
+
+cop_status cop_store_begin(cop_store *store, bool is_durable, cop_error *err)
+{
+    cop_status status = COP_OK;
+    if (store->mode != COP_STORE_OWN) {
+        return COP_FAIL(err, COP_ERR_UNSUPPORTED, "%s: is open for reading only", store->path);
+    }
+    if (store->is_grouped) {
+        return begin_grouped(store, is_durable, err);
+    }
+    COP_TRY(status, set_durable(store, is_durable, err));
+    COP_TRY(status, cop_store_exec(store, "BEGIN IMMEDIATE", err));
+
+done:
+    return status;
+}
+
+void cop_store_group(cop_store *store)
+{
+    store->is_grouped = true;
+}
+
+cop_status cop_store_group_end(cop_store *store, cop_error *err)
+{
+    cop_status status = COP_OK;
+    store->is_grouped = false;
+    if (is_in_transaction(store)) {
+        status = cop_store_exec(store, "COMMIT", err);
+    }
+    if (status != COP_OK) {
+        cop_store_rollback(store);
+    }
+    return status;
 }
 
 cop_status cop_store_begin_read(cop_store *store, cop_error *err)
@@ -111,13 +164,17 @@ cop_status cop_store_begin_read(cop_store *store, cop_error *err)
 
 cop_status cop_store_commit(cop_store *store, cop_error *err)
 {
-    return cop_store_exec(store, "COMMIT", err);
+    return cop_store_exec(store, store->is_grouped ? "RELEASE record" : "COMMIT", err);
 }
 
 void cop_store_rollback(cop_store *store)
 {
+    if (store->db != NULL && store->is_grouped && is_in_transaction(store)) {
+        (void)sqlite3_exec(store->db, "ROLLBACK TO record; RELEASE record", NULL, NULL, NULL);
+        return;
+    }
     // SQLite rolls back by itself on some failures (full disk); then there is nothing to do.
-    if (store->db != NULL && sqlite3_get_autocommit(store->db) == 0) {
+    if (store->db != NULL && is_in_transaction(store)) {
         (void)sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
     }
 }

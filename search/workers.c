@@ -140,9 +140,16 @@ done:
     return status;
 }
 
+// The first failure stays: what follows it is its consequence.
+static cop_status keep_first(cop_status first, cop_status later, const cop_error *own,
+                             cop_error *err)
+{
+    return first == COP_OK && later != COP_OK ? COP_FAIL(err, later, "%s", own->message) : first;
+}
+
 // --- A stage ------------------------------------------------------------------------------------
 
-static cop_status serve(cop_run *run, bool *has_some, cop_error *err)
+static cop_status serve_all(cop_run *run, bool *has_some, cop_error *err)
 {
     cop_status status = COP_OK;
     COP_TRY(status, cop_workers_take_all(run, has_some, err));
@@ -151,6 +158,16 @@ static cop_status serve(cop_run *run, bool *has_some, cop_error *err)
 
 done:
     return status;
+}
+
+// Everything that has come by now is recorded in one go: one wait for the disk, however many workers.
+static cop_status serve(cop_run *run, bool *has_some, cop_error *err)
+{
+    cop_error own = {0};
+    cop_store_group(run->store);
+    const cop_status status = serve_all(run, has_some, err);
+    const cop_status ended = cop_store_group_end(run->store, &own);
+    return keep_first(status, ended, &own, err);
 }
 
 cop_status cop_workers_serve(cop_run *run, cop_error *err)
@@ -214,13 +231,6 @@ static cop_status send_stop(cop_run *run, cop_error *err)
                                   fmin(give_up, stall > 0.0 ? stall : default_stall_seconds));
     }
     return send_all(run, &message, err);
-}
-
-// The first failure stays: what follows it is its consequence.
-static cop_status keep_first(cop_status first, cop_status later, const cop_error *own,
-                             cop_error *err)
-{
-    return first == COP_OK && later != COP_OK ? COP_FAIL(err, later, "%s", own->message) : first;
 }
 
 // Is there anything to wait for?

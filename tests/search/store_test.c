@@ -437,6 +437,46 @@ static void survives_every_failed_allocation(void **state)
     }
 }
 
+// A group is seen by others when it ends; a record in it that fails leaves the others whole.
+static void records_of_a_group_are_whole_or_absent(void **state)
+{
+    (void)state;
+    const double values[] = {1.0, 2.0};
+    cop_error err = {0};
+    cop_store *reader = NULL;
+    char *found = NULL;
+    cop_store *store = synthetic_store("store_group");
+    const cop_candidate c = synthetic_candidate(0, 2, 16, 32);
+    cop_stage_record record = synthetic_record(1, 100, values, 2);
+    assert_int_equal(cop_store_add(store, &c, 1, &err), COP_OK);
+    assert_int_equal(cop_store_open(&reader, "store_group", COP_STORE_READ, &err), COP_OK);
+
+    cop_store_group(store);
+    assert_int_equal(cop_store_progress(store, c.id, 1, 50, 3.0, &err), COP_OK);
+    assert_int_equal(cop_store_finish_stage(store, "nobody", &record, NULL, 0, &err),
+                     COP_ERR_CONFIG);
+    assert_int_equal(cop_store_set(store, "key", "value", &err), COP_OK);
+    assert_int_equal(cop_store_finish_stage(store, c.id, &record, NULL, 0, &err), COP_OK);
+    assert_int_equal(cop_store_get(reader, "key", &found, &err), COP_OK);
+    assert_null(found);
+    assert_int_equal(cop_store_group_end(store, &err), COP_OK);
+    assert_int_equal(cop_store_get(reader, "key", &found, &err), COP_OK);
+    assert_string_equal(found, "value");
+    cop_free(found);
+
+    cop_store_group(store); // an empty one
+    assert_int_equal(cop_store_group_end(store, &err), COP_OK);
+    assert_int_equal(cop_store_set(store, "key", "after", &err), COP_OK);
+    cop_snapshot snapshot = {0};
+    assert_int_equal(cop_snapshot_read(&snapshot, reader, &err), COP_OK);
+    assert_true(snapshot.candidate[0].stage[1].is_done);
+    assert_int_equal(snapshot.candidate[0].curve_points, 1);
+    cop_snapshot_release(&snapshot);
+    cop_evaluation_release(&record.evaluation);
+    cop_store_destroy(reader);
+    cop_store_destroy(store);
+}
+
 static void opens_a_folder_with_an_odd_name(void **state)
 {
     (void)state;
@@ -462,6 +502,7 @@ int main(void)
         cmocka_unit_test(notices_damage),
         cmocka_unit_test(refuses_foreign_and_newer_databases),
         cmocka_unit_test(survives_every_failed_allocation),
+        cmocka_unit_test(records_of_a_group_are_whole_or_absent),
         cmocka_unit_test(opens_a_folder_with_an_odd_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

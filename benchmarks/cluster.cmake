@@ -1,0 +1,1 @@
+cop_add_bench(cluster_bench cluster_bench.c LIBS cop_search)
