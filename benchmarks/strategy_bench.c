@@ -1,3 +1,5 @@
+// strategy_bench [--problem NAME] [--strategy NAME] [--evaluations N,N,...] [--seeds N] [--population N]
+//
 // How good the points are that each strategy finds, by number of evaluations, and how long its own work takes.
 // Prints one JSON line per problem, strategy and number of evaluations: the median over seeds with a 95 %
 // bootstrap interval. Problems whose published data are absent are left out.
@@ -163,12 +165,45 @@ static void run(const settings *set, const problem *p, const cop_strategy_type *
             }
         }
         if (c == set->checks - 1) {
-            printf(",\"ask_tell_seconds\":%.4g", summarize(seconds, set->seeds).median);
+            printf(",\"ask_tell_cpu_seconds\":%.4g", summarize(seconds, set->seeds).median);
         }
         printf("}\n");
     }
     (void)fflush(stdout);
     free(points);
+}
+
+// What 2,000 trials of 2 objectives and 5 axes cost beside their evaluation, population 50.
+static void run_bookkeeping(const settings *set, const cop_strategy_type *type)
+{
+    enum { TRIALS = 2000, AXES = 5 };
+
+    static problem p;
+    static problem_point points[TRIALS];
+    static double seconds[SEEDS_MAX];
+
+    (void)problem_init(&p, PROBLEM_ZDT1); // its front is of no use here
+    p.domain.axes = AXES;
+    for (int64_t seed = 0; seed < set->seeds; seed++) {
+        const cop_strategy_options options = {
+            .objectives = 2, .population = 50, .evaluations = TRIALS, .seed = (uint64_t)seed + 1};
+        int64_t count = 0;
+        cop_error err = {0};
+        if (problem_run(&p, type, &options, points, &count, &seconds[seed], &err) != COP_OK) {
+            stop(err.message);
+        }
+    }
+    problem_release(&p);
+    const summary s = summarize(seconds, set->seeds);
+    printf("{\"bench\":\"strategy\",\"program\":\"%s\",\"problem\":\"bookkeeping\",\"strategy\":"
+           "\"%s\",\"axes\":%d,\"population\":50,\"evaluations\":%d,\"seeds\":%" PRId64
+           ",\"ask_tell_cpu_seconds\":%.4g,\"ask_tell_cpu_seconds_interval\":[%.4g,%.4g]}\n",
+           cop_version(), type->name, AXES, TRIALS, set->seeds, s.median, s.low, s.high);
+}
+
+static bool is_wanted(const char *wanted, const char *name)
+{
+    return wanted == NULL || strcmp(wanted, name) == 0;
 }
 
 static int64_t parse_number(const char *text, int64_t least, int64_t most)
@@ -226,20 +261,21 @@ static settings parse(int argc, char **argv)
 int main(int argc, char **argv)
 {
     const settings set = parse(argc, argv);
-    for (int kind = 0; kind < PROBLEM_KINDS; kind++) {
-        static problem p;
-        if (set.problem != NULL && strcmp(set.problem, problem_name((problem_kind)kind)) != 0) {
+    for (const cop_strategy_type *const *type = cop_strategy_types(); *type != NULL; type++) {
+        if (!is_wanted(set.strategy, (*type)->name)) {
             continue;
         }
-        if (problem_init(&p, (problem_kind)kind)) {
-            for (const cop_strategy_type *const *type = cop_strategy_types(); *type != NULL;
-                 type++) {
-                if (set.strategy == NULL || strcmp(set.strategy, (*type)->name) == 0) {
-                    run(&set, &p, *type);
-                }
+        for (int kind = 0; kind < PROBLEM_KINDS; kind++) {
+            static problem p;
+            if (is_wanted(set.problem, problem_name((problem_kind)kind)) &&
+                problem_init(&p, (problem_kind)kind)) {
+                run(&set, &p, *type);
             }
+            problem_release(&p);
         }
-        problem_release(&p);
+        if (is_wanted(set.problem, "bookkeeping")) {
+            run_bookkeeping(&set, *type);
+        }
     }
     return 0;
 }

@@ -15,7 +15,7 @@
 #include "base/alloc.h"
 #include "search/nsga2_internal.h"
 
-enum { RETRIES = 12 };
+enum { RETRIES = 32, PATIENCE = 6 };
 
 static const double CROSSOVER = 0.7;
 static const double FROM_ARCHIVE = 0.25;
@@ -114,12 +114,15 @@ static int64_t pick_parent(const nsga2 *s, cop_rng *rng)
     return is_better(&s->result[b], &s->result[a]) ? b : a;
 }
 
+// Breeds until a child is feasible and new. Children that exist already mutate ever more; the infeasible ones of
+// a tight space do not: they are closest to their parents as they are.
 static cop_status add_child(nsga2 *s, bool *is_added, cop_error *err)
 {
     cop_status status = COP_OK;
     cop_proposals *p = &s->proposals;
     const cop_domain *domain = p->domain;
     double rate = 1.0 / domain->axes;
+    int known = 0;
 
     *is_added = false;
     for (int i = 0; i < RETRIES && !*is_added; i++) {
@@ -131,7 +134,8 @@ static cop_status add_child(nsga2 *s, bool *is_added, cop_error *err)
         }
         cop_nsga2_mutate(domain, p->rng, rate, s->child);
         COP_TRY(status, cop_proposals_add(p, s->child, is_added, err));
-        rate = i < RETRIES / 2 ? rate : fmin(1.0, 2.0 * rate);
+        known += cop_domain_violation(domain, s->child) > 0 ? 0 : 1;
+        rate = known > PATIENCE ? fmin(1.0, 2.0 * rate) : rate;
     }
     if (!*is_added) {
         COP_TRY(status, cop_proposals_add_random(p, is_added, err));

@@ -34,12 +34,11 @@ static double violation(const void *context, const int32_t *genome)
 {
     const toy *self = context;
     const double sum = (double)sum_of(self, genome);
-    switch (self->kind) {
-    case TOY_BOUNDED: return sum > 2 ? (sum - 2) / 2 : 0;
-    case TOY_HUGE_BOUNDED: return sum > 60 ? (sum - 60) / 60 : 0;
-    case TOY_INFEASIBLE: return 1 + sum;
-    default: return (double)INFINITY;
+    if (self->kind == TOY_INFEASIBLE || self->kind == TOY_NO_POINT) {
+        return self->kind == TOY_INFEASIBLE ? 1 + sum : (double)INFINITY;
     }
+    const double bound = self->kind == TOY_BOUNDED ? 2 : 60;
+    return sum > bound ? (sum - bound) / bound : 0;
 }
 
 static void strata(const void *context, const int32_t *genome, double *size, double *shape)
