@@ -15,8 +15,8 @@ struct cop_strategy {
 };
 
 static const cop_strategy_type *const TYPES[] = {
-    &cop_strategy_surrogate,
-    NULL,
+    &cop_strategy_grid,  &cop_strategy_random,    &cop_strategy_stratified,
+    &cop_strategy_nsga2, &cop_strategy_surrogate, NULL,
 };
 
 const cop_strategy_type *const *cop_strategy_types(void)

@@ -1,36 +1,7 @@
-#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "search/strategy_internal.h"
-
-void cop_domain_canonicalize(const cop_domain *domain, int32_t *genome)
-{
-    if (domain->canonicalize != NULL) {
-        domain->canonicalize(domain->context, genome);
-    }
-}
-
-double cop_domain_violation(const cop_domain *domain, const int32_t *genome)
-{
-    const double violation =
-        domain->violation == NULL ? 0.0 : domain->violation(domain->context, genome);
-    return isnan(violation) ? (double)INFINITY : violation;
-}
-
-bool cop_domain_is_ordered(const cop_domain *domain, int axis)
-{
-    return domain->is_ordered == NULL || domain->is_ordered[axis];
-}
-
-double cop_domain_size(const cop_domain *domain)
-{
-    double size = 1.0;
-    for (int i = 0; i < domain->axes; i++) {
-        size *= (double)domain->levels[i];
-    }
-    return size;
-}
 
 cop_status cop_proposals_init(cop_proposals *self, const cop_domain *domain, uint64_t seed,
                               cop_error *err)
@@ -40,7 +11,7 @@ cop_status cop_proposals_init(cop_proposals *self, const cop_domain *domain, uin
     *self = (cop_proposals){.domain = domain, .number = -1, .seed = seed};
     COP_TRY(status, cop_genome_set_create(&self->told, domain->axes, err));
     COP_TRY(status, cop_genome_set_create(&self->batch, domain->axes, err));
-    self->genome = cop_alloc((size_t)domain->axes, sizeof *self->genome);
+    self->genome = cop_alloc(3 * (size_t)domain->axes, sizeof *self->genome);
     if (self->genome == NULL) {
         COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "strategy: out of memory"));
     }
@@ -53,6 +24,7 @@ void cop_proposals_release(cop_proposals *self)
 {
     cop_genome_set_destroy(self->told);
     cop_genome_set_destroy(self->batch);
+    cop_genome_set_destroy(self->rest);
     cop_rng_destroy(self->rng);
     cop_free(self->genome);
     *self = (cop_proposals){0};
@@ -65,6 +37,7 @@ cop_status cop_proposals_begin(cop_proposals *self, int64_t number, bool *is_fre
     *is_fresh = self->number != number;
     if (*is_fresh) {
         self->number = -1;
+        self->is_exhausted = false;
         cop_genome_set_clear(self->batch);
         cop_rng_destroy(self->rng);
         self->rng = NULL;
