@@ -22,7 +22,7 @@ double cop_gaussian_prior(const double *log_parameters, int columns, double *gra
         const double mean = i < columns    ? log_weight_prior(columns)
                             : i == columns ? LOG_SIGNAL_START
                                            : LOG_NOISE_START;
-        const double deviation = i < columns ? 2.0 : i == columns ? 2.0 : 3.0;
+        const double deviation = i < columns ? 1.0 : i == columns ? 2.0 : 3.0;
         const double z = (log_parameters[i] - mean) / deviation;
         sum += 0.5 * z * z;
         if (gradient != NULL) {

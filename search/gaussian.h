@@ -10,7 +10,7 @@
 // disagree (Hvarfner, Hellsten & Nardi, "Vanilla Bayesian Optimization Performs Great in High Dimensions", 2024,
 // which scales the prior so; the constants here are ours).
 //
-// Sums are of fixed order and use no BLAS: results depend neither on threads nor on the processor.
+// Sums are of fixed order and use no BLAS: results do not depend on its threads.
 
 #ifndef COP_SEARCH_GAUSSIAN_H
 #define COP_SEARCH_GAUSSIAN_H

@@ -2,7 +2,7 @@
 
 #include "search/surrogate_internal.h"
 
-enum { TRIES = 64, EXTREME_DRAWS = 200, WALK_MAX = 1 << 20 };
+enum { TRIES = 16, EXTREME_DRAWS = 200 };
 
 static int64_t smaller(int64_t a, int64_t b)
 {
@@ -66,15 +66,13 @@ void cop_surrogate_draw(cop_surrogate *self, double tilt, int32_t *genome)
     }
 }
 
-static cop_status add_draw(cop_surrogate *self, double tilt, cop_error *err)
+static cop_status add_draw(cop_surrogate *self, double tilt, bool *is_added, cop_error *err)
 {
     cop_status status = COP_OK;
-    bool is_added = false;
-    for (int i = 0; i < TRIES && !is_added; i++) {
-        // When the place asked for is taken, any other will do.
-        cop_surrogate_draw(self, i < TRIES / 4 ? tilt : (double)NAN, self->proposals.genome);
-        COP_TRY(status,
-                cop_proposals_add(&self->proposals, self->proposals.genome, &is_added, err));
+    *is_added = false;
+    for (int i = 0; i < TRIES && !*is_added; i++) {
+        cop_surrogate_draw(self, tilt, self->proposals.genome);
+        COP_TRY(status, cop_proposals_add(&self->proposals, self->proposals.genome, is_added, err));
     }
 
 done:
@@ -163,44 +161,23 @@ done:
     return status;
 }
 
-// Counts through a space that random draws find nothing new in.
-static cop_status add_by_counting(cop_surrogate *self, int64_t wanted, cop_error *err)
-{
-    cop_status status = COP_OK;
-    const cop_domain *domain = self->proposals.domain;
-    const double size = cop_domain_size(domain);
-    for (int64_t i = 0; (double)i < fmin(size, WALK_MAX); i++) {
-        if (cop_genome_set_count(self->proposals.batch) >= wanted) {
-            break;
-        }
-        int64_t rest = i;
-        for (int axis = domain->axes - 1; axis >= 0; axis--) {
-            self->proposals.genome[axis] = (int32_t)(rest % domain->levels[axis]);
-            rest /= domain->levels[axis];
-        }
-        bool is_added = false;
-        COP_TRY(status,
-                cop_proposals_add(&self->proposals, self->proposals.genome, &is_added, err));
-    }
-
-done:
-    return status;
-}
-
 cop_status cop_surrogate_design(cop_surrogate *self, int64_t count, bool is_first, cop_error *err)
 {
     cop_status status = COP_OK;
+    bool is_added = true;
 
     if (is_first) {
         COP_TRY(status, add_extremes(self, err));
     }
     // A step of the golden section visits all tilts evenly, wherever a smaller limit cuts the batch.
     double tilt = cop_rng_uniform(self->proposals.rng);
-    for (int64_t i = 0; i < count && cop_genome_set_count(self->proposals.batch) < count; i++) {
-        COP_TRY(status, add_draw(self, tilt, err));
+    while (is_added && cop_genome_set_count(self->proposals.batch) < count) {
+        COP_TRY(status, add_draw(self, tilt, &is_added, err));
+        if (!is_added) {
+            COP_TRY(status, cop_proposals_add_random(&self->proposals, &is_added, err));
+        }
         tilt = fmod(tilt + 0.61803398874989485, 1.0);
     }
-    COP_TRY(status, add_by_counting(self, count, err));
 
 done:
     return status;
