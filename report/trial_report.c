@@ -125,15 +125,13 @@ static cop_status decide(cop_trial_report *report, int stage, cop_error *err)
     }
     COP_TRY(status, cop_trials_promote(s->decision, s->ranking, s->count, stage, study->keep,
                                        study->rescue, study->seed, err));
+    cop_trials_keep_promoted(&report->trials, s->ranking, s->count, s->decision, stage);
     for (int64_t i = 0; i < s->count; i++) {
-        cop_trial_entry *entry = &report->trials.entry[s->ranking[i].index];
+        const cop_trial_entry *entry = &report->trials.entry[s->ranking[i].index];
         s->promoted += s->decision[i] == 'p';
         s->rescued += s->decision[i] == 'r';
-        if (s->decision[i] == 'e') { // what an earlier form of the study let go on
-            drop_result(&entry->result[stage + 1]);
-        } else {
-            next->failed += entry->is_failed && !entry->result[stage + 1].is_done;
-        }
+        next->failed +=
+            s->decision[i] != 'e' && entry->is_failed && !entry->result[stage + 1].is_done;
     }
     next->entered = s->promoted + s->rescued;
 

@@ -46,6 +46,11 @@ COP_MUST_CHECK cop_status cop_trials_promote(char *decision, const cop_trial_ran
                                              int64_t count, int stage, double share, double rescue,
                                              uint64_t seed, cop_error *err);
 
+// Forgets, in memory, all results behind `stage` of those that do not go on from it by `decision`: a study that
+// was extended may hold results of points that are no longer among the best.
+void cop_trials_keep_promoted(cop_trials *trials, const cop_trial_rank *ranking, int64_t count,
+                              const char *decision, int stage);
+
 // Stages of a study, and the fidelity of one.
 int cop_trials_stages(const cop_study_file *study);
 double cop_trials_fidelity(const cop_study_file *study, int stage);

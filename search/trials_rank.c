@@ -233,3 +233,15 @@ done:
     cop_free(rest);
     return status;
 }
+
+void cop_trials_keep_promoted(cop_trials *trials, const cop_trial_rank *ranking, int64_t count,
+                              const char *decision, int stage)
+{
+    for (int64_t i = 0; i < count; i++) {
+        for (int s = stage + 1; decision[i] == 'e' && s < COP_TRIAL_STAGES_MAX; s++) {
+            cop_trial_result *result = &trials->entry[ranking[i].index].result[s];
+            cop_free(result->metric);
+            *result = (cop_trial_result){0};
+        }
+    }
+}

@@ -331,6 +331,7 @@ static cop_status run_stage(cop_trials_run *t, int stage, cop_error *err)
     }
     COP_TRY(status, cop_trials_promote(decision, ranking, count, stage - 1, study->keep,
                                        study->rescue, study->seed, err));
+    cop_trials_keep_promoted(&t->trials, ranking, count, decision, stage - 1);
     for (int64_t i = 0; i < count; i++) {
         if (decision[i] != 'e') {
             list[kept++] = ranking[i].index;
