@@ -27,20 +27,30 @@ static cop_status check_context(const cop_run *run, cop_error *err)
     const struct {
         const char *key;
         int64_t value;
-        bool is_used;
     } lengths[] = {
-        {"probe.sequence", run->study->probe_sequence, true},
-        {"data.calibration.sequence", run->study->calibration_settings.sequence, true},
-        {"budget.latency_ms.sequence", run->study->latency_sequence,
-         run->study->latency_ms.max < HUGE_VAL || run->study->latency_ms.min > -HUGE_VAL},
+        {"probe.sequence", run->study->probe_sequence},
+        {"data.calibration.sequence", run->study->calibration_settings.sequence},
     };
 
+    cop_latency_budget budget[COP_STUDY_LATENCIES_MAX];
+    const int latencies = cop_study_latencies(run->study, budget);
+
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
-        if (lengths[i].is_used && lengths[i].value > context) {
+        if (lengths[i].value > context) {
             return COP_FAIL(err, COP_ERR_CONFIG,
                             "%s: %s is %" PRId64 " (allowed: up to %" PRId64
                             ", the teacher's context)",
                             run->study->path, lengths[i].key, lengths[i].value, context);
+        }
+    }
+    for (int i = 0; i < latencies; i++) {
+        const bool is_own = budget[i].name[0] == '\0';
+        if (budget[i].sequence > context) {
+            return COP_FAIL(err, COP_ERR_CONFIG,
+                            "%s: budget.%s%s.sequence is %" PRId64 " (allowed: up to %" PRId64
+                            ", the teacher's context)",
+                            run->study->path, is_own ? "latency_ms" : "workloads.", budget[i].name,
+                            budget[i].sequence, context);
         }
     }
     return COP_OK;

@@ -20,7 +20,8 @@ int64_t cop_space_size(const cop_space *space); // grid points, before duplicate
 // hidden fastest. false when the combination is no architecture (heads not a multiple of kv_heads).
 bool cop_space_at(const cop_space *space, int64_t index, cop_candidate *out);
 
-enum { COP_BOUNDS = 8 };
+// Eight of the budget itself, four of each workload.
+enum { COP_BOUNDS = 8 + 4 * COP_STUDY_WORKLOADS_MAX };
 
 // What the budget did: per bound, how many grid points it alone excludes and how many it excludes at all.
 typedef struct cop_space_report {
@@ -31,7 +32,7 @@ typedef struct cop_space_report {
     int bounds;
 
     struct {
-        char text[64];    // "params >= 7.8e9"
+        char text[96];    // "params >= 7.8e9", "chat.memory_bytes <= 2.4e10"
         int64_t excluded; // points violating it
         int64_t only;     // points violating nothing else
         double nearest;   // the value nearest to the bound among the excluded

@@ -26,8 +26,10 @@ void cop_space_report_start(cop_space_report *report, const cop_space *space)
     *report = (cop_space_report){.size = space->size, .bounds = space->bounds};
     for (int i = 0; i < space->bounds; i++) {
         const cop_space_bound *bound = &space->bound[i];
-        (void)snprintf(report->bound[i].text, sizeof report->bound[i].text, "%s %s %.15g",
-                       metric_name(bound->metric), bound->is_min ? ">=" : "<=", bound->limit);
+        const char *name = space->use[bound->use].name;
+        (void)snprintf(report->bound[i].text, sizeof report->bound[i].text, "%s%s%s %s %.15g", name,
+                       name[0] == '\0' ? "" : ".", metric_name(bound->metric),
+                       bound->is_min ? ">=" : "<=", bound->limit);
         report->bound[i].nearest = (double)NAN;
     }
 }

@@ -13,8 +13,19 @@ typedef enum cop_space_metric {
     COP_SPACE_METRIC_COUNT
 } cop_space_metric;
 
+// What memory and FLOPs are counted for.
+typedef struct cop_space_use {
+    char name[COP_WORKLOAD_NAME_BYTES]; // "" : the budget's own
+    int64_t batch;
+    int64_t sequence;       // of the KV cache
+    int64_t flops_sequence; // of attention
+    cop_dtype weights;
+    cop_dtype kv;
+} cop_space_use;
+
 typedef struct cop_space_bound {
     cop_space_metric metric;
+    int use; // in cop_space
     bool is_min;
     double limit;
 } cop_space_bound;
@@ -46,11 +57,8 @@ struct cop_space {
     int objectives;
     int bounds;
     cop_space_bound bound[COP_BOUNDS];
-    int64_t memory_batch;
-    int64_t memory_sequence;
-    int64_t flops_sequence;
-    cop_dtype memory_weights;
-    cop_dtype memory_kv;
+    cop_space_use
+        use[1 + COP_STUDY_WORKLOADS_MAX]; // [0]: the budget's own, that of candidates' costs
 };
 
 // One point's sizes: what costs are computed from, without an architecture.

@@ -100,29 +100,46 @@ cop_space_parts cop_space_measure(const cop_space *space, const cop_space_point 
     return parts;
 }
 
+static int64_t weights_bytes(const cop_space_use *use, const cop_space_parts *parts)
+{
+    return parts->params * (int64_t)cop_dtype_bytes(use->weights);
+}
+
+static int64_t kv_cache_bytes(const cop_space_use *use, const cop_space_parts *parts)
+{
+    return 2 * use->batch * use->sequence * parts->keys * (int64_t)cop_dtype_bytes(use->kv);
+}
+
+static double flops_per_token(const cop_space_use *use, const cop_space_parts *parts)
+{
+    return 2.0 * (double)(parts->matmul_params + parts->embedding) +
+           4.0 * (double)use->flops_sequence * (double)parts->queries;
+}
+
 cop_cost cop_space_cost(const cop_space *space, const cop_space_parts *parts)
 {
+    const cop_space_use *use = &space->use[0];
     cop_cost cost = {.params = parts->params,
                      .params_non_embedding = parts->params_non_embedding,
-                     .matmul_params = parts->matmul_params};
+                     .matmul_params = parts->matmul_params,
+                     .weights_bytes = weights_bytes(use, parts),
+                     .kv_cache_bytes = kv_cache_bytes(use, parts),
+                     .flops_per_token = flops_per_token(use, parts)};
 
-    cost.weights_bytes = cost.params * (int64_t)cop_dtype_bytes(space->memory_weights);
-    cost.kv_cache_bytes = 2 * space->memory_batch * space->memory_sequence * parts->keys *
-                          (int64_t)cop_dtype_bytes(space->memory_kv);
     cost.total_bytes = cost.weights_bytes + cost.kv_cache_bytes;
-    cost.flops_per_token = 2.0 * (double)(cost.matmul_params + parts->embedding) +
-                           4.0 * (double)space->flops_sequence * (double)parts->queries;
     return cost;
 }
 
 double cop_space_bound_value(const cop_space *space, const cop_space_bound *bound,
                              const cop_space_parts *parts)
 {
+    const cop_space_use *use = &space->use[bound->use];
     switch (bound->metric) {
     case COP_SPACE_PARAMS: return (double)parts->params;
     case COP_SPACE_PARAMS_NON_EMBEDDING: return (double)parts->params_non_embedding;
-    case COP_SPACE_MEMORY_BYTES: return (double)cop_space_cost(space, parts).total_bytes;
-    case COP_SPACE_FLOPS_PER_TOKEN: return cop_space_cost(space, parts).flops_per_token;
+    case COP_SPACE_MEMORY_BYTES:
+        return (double)(weights_bytes(use, parts) + kv_cache_bytes(use, parts));
+    case COP_SPACE_FLOPS_PER_TOKEN: return flops_per_token(use, parts);
     case COP_SPACE_METRIC_COUNT: break;
     }
     return 0.0;

@@ -79,6 +79,9 @@ static const cop_study_row rows[] = {
     {"budget.latency_ms.sequence", COP_STUDY_INTEGER, FIELD(latency_sequence), 1, 1e6, {NULL}, "tokens", "2048",
      "length of each sequence of the timed forward pass", false},
 
+    {"budget.workloads", COP_STUDY_WORKLOADS, FIELD(workload), 1, COP_STUDY_WORKLOADS_MAX, {NULL}, "", "none",
+     "further uses, each by its name with batch, sequence, weights, kv and min or max of memory_bytes, flops_per_token, latency_ms; all must hold", false},
+
     {"objectives", COP_STUDY_OBJECTIVES, FIELD(objective), 1, 4, {NULL}, "", "loss, params",
      "what the front is made of, all minimised, loss first", false},
 
@@ -214,6 +217,7 @@ static const char *type_name(cop_study_kind kind)
     case COP_STUDY_AXIS: return "sizes";
     case COP_STUDY_RATIOS: return "ratios";
     case COP_STUDY_LAYERS: return "list of layers";
+    case COP_STUDY_WORKLOADS: return "mapping";
     case COP_STUDY_OBJECTIVES: return "list of choices";
     case COP_STUDY_RUNGS: return "list of integers";
     case COP_STUDY_ABSENT: break;
@@ -235,6 +239,7 @@ cop_study_key cop_study_key_at(size_t index)
     case COP_STUDY_AXIS:
     case COP_STUDY_RATIOS:
     case COP_STUDY_LAYERS:
+    case COP_STUDY_WORKLOADS:
     case COP_STUDY_RUNGS:
         (void)snprintf(key.range, sizeof key.range, "%.16g..%.16g", row->min, row->max);
         break;
@@ -307,6 +312,7 @@ bool cop_study_key_value(const cop_study_file *study, size_t index, cop_text *ou
     case COP_STUDY_AXIS:
     case COP_STUDY_RATIOS: append_axis(out, field); break;
     case COP_STUDY_LAYERS: cop_study_layers_append(out, field); break;
+    case COP_STUDY_WORKLOADS: cop_study_workloads_append(out, study); break;
     case COP_STUDY_OBJECTIVES:
         for (int i = 0; i < study->objectives; i++) {
             cop_text_appendf(out, "%s%s", i > 0 ? ", " : "",

@@ -46,7 +46,7 @@ static cop_status send_outcome(const cop_run *run, const cop_outcome *outcome, c
     const int64_t count = n * (has_teacher ? 4 : 2);
     cop_message message = {.kind = COP_MESSAGE_OUTCOME,
                            .outcome = {.is_stopped = outcome->is_stopped,
-                                       .latency_ms = outcome->latency_ms,
+                                       .latency = outcome->latency,
                                        .done = run->tokens_done,
                                        .seconds = outcome->seconds,
                                        .sequences = n,
@@ -142,7 +142,7 @@ static const cop_candidate *find_candidate(const cop_run *run, const char *id)
 static void attempt(cop_run *run, const cop_assignment *assignment, cop_outcome *out)
 {
     const cop_candidate *candidate = find_candidate(run, assignment->id);
-    *out = (cop_outcome){.latency_ms = (double)NAN};
+    *out = (cop_outcome){.latency = cop_latencies_unknown()};
     if (candidate == NULL) {
         out->status = COP_FAIL(&out->error, COP_ERR_FORMAT, "%s: %s is no candidate of rank %d",
                                run->options->directory, assignment->id, cop_processes_self().rank);

@@ -135,7 +135,7 @@ static cop_status take_outcome(cop_run *run, int rank, const cop_work_outcome *s
     cop_status status = COP_OK;
     cop_outcome outcome = {.status = sent->verdict.status,
                            .is_stopped = sent->is_stopped,
-                           .latency_ms = sent->latency_ms,
+                           .latency = sent->latency,
                            .seconds = sent->seconds};
 
     (void)snprintf(outcome.error.message, sizeof outcome.error.message, "%s",
