@@ -268,7 +268,6 @@ cop_status cop_space_create(cop_space **out, const cop_study_file *study, const 
                             cop_error *err)
 {
     cop_status status = COP_OK;
-    double size = 1.0;
     cop_space *space = NULL;
 
     *out = NULL;
@@ -287,6 +286,9 @@ cop_status cop_space_create(cop_space **out, const cop_study_file *study, const 
     memcpy(space->objective, study->objective, sizeof space->objective);
     space->objectives = study->objectives;
     space->is_grouped = study->kv_groups.node != NULL;
+    space->has_layer_pairs = study->layer_axis[COP_SPACE_HEADS].node != NULL ||
+                             study->layer_axis[COP_SPACE_KV_HEADS].node != NULL;
+    space->has_layer_ffn = study->layer_axis[COP_SPACE_FFN].node != NULL;
     for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
         const cop_space_axis axis = (cop_space_axis)i;
         if (axis != COP_SPACE_FFN || study->ffn_ratio.node == NULL) {
@@ -297,23 +299,14 @@ cop_status cop_space_create(cop_space **out, const cop_study_file *study, const 
         COP_TRY(status, take_ratios(space, &study->ffn_ratio, err));
     }
     COP_TRY(status, cop_space_check_heads(space, study, err));
+    COP_TRY(status, cop_space_check_layered(space, study, err));
     COP_TRY(status, cop_space_check_teacher(space, study, err));
     for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
         COP_TRY(status, sort_axis(space, (cop_space_axis)i, err));
     }
     COP_TRY(status, list_pairs(space, err));
     COP_TRY(status, take_budget(space, study, err));
-    for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
-        size *= (double)space->count[i];
-    }
-    if (size > 0x1p53) {
-        status = COP_FAIL(err, COP_ERR_CONFIG,
-                          "%s: space: the grid has %g points (allowed: up to "
-                          "%g)",
-                          study->path, size, 0x1p53);
-        goto done;
-    }
-    space->size = (int64_t)size;
+    space->size = cop_space_count_all(space);
     *out = space;
     space = NULL;
 
@@ -335,9 +328,4 @@ void cop_space_destroy(cop_space *space)
         cop_free(space->ratio);
         cop_free(space);
     }
-}
-
-int64_t cop_space_size(const cop_space *space)
-{
-    return space->size;
 }

@@ -72,7 +72,9 @@ typedef struct cop_study_file {
     cop_axis_values axis[COP_SPACE_AXIS_COUNT];
     cop_axis_values ffn_ratio; // exclusive with axis[COP_SPACE_FFN]
     cop_axis_values kv_groups; // query heads per KV head; exclusive with axis[COP_SPACE_KV_HEADS]
-    int64_t head_dim;          // 0: not named; else it must be the teacher's
+    cop_axis_values
+        layer_axis[COP_SPACE_AXIS_COUNT]; // heads, kv_heads and ffn of each layer by itself
+    int64_t head_dim;                     // 0: not named; else it must be the teacher's
 
     cop_bound params;
     cop_bound params_non_embedding;

@@ -56,6 +56,9 @@ COP_MUST_CHECK cop_status cop_study_axis_read(cop_axis_values *out, const cop_st
 
 // --- study_space.c ------------------------------------------------------------------------------
 
+// Two keys for one axis are refused.
+COP_MUST_CHECK cop_status cop_study_space_check(const cop_study_file *study, cop_error *err);
+
 COP_MUST_CHECK cop_status cop_study_layers_read(cop_layer_set *out, const cop_study_row *row,
                                                 const cop_config_node *node, cop_error *err);
 void cop_study_layers_append(cop_text *out, const cop_layer_set *layers);

@@ -54,6 +54,12 @@ static const cop_study_row rows[] = {
     {"space.ffn_ratio", COP_STUDY_RATIOS, FIELD(ffn_ratio), 0.01, 64, {NULL}, "of hidden", "none",
      "width of the MLP as a multiple of hidden; a product that is not whole is rounded to the nearest multiple of 8", false},
 
+    {"space.heads@layer", COP_STUDY_AXIS, FIELD(layer_axis[COP_SPACE_HEADS]), 1, COP_ARCH_HEADS_MAX, {NULL}, "", "none",
+     "query heads, chosen for each layer by itself; instead of heads", false},
+    {"space.kv_heads@layer", COP_STUDY_AXIS, FIELD(layer_axis[COP_SPACE_KV_HEADS]), 1, COP_ARCH_HEADS_MAX, {NULL}, "", "none",
+     "key and value heads, chosen for each layer by itself; instead of kv_heads", false},
+    {"space.ffn@layer", COP_STUDY_AXIS, FIELD(layer_axis[COP_SPACE_FFN]), 1, COP_ARCH_FFN_MAX, {NULL}, "", "none",
+     "width of the MLP, chosen for each layer by itself; instead of ffn", false},
     {"space.keep_layers", COP_STUDY_LAYERS, FIELD(select.keep_layers), 0, COP_ARCH_LAYERS_MAX - 1, {NULL}, "", "none",
      "layers of the teacher, from 0, that are never dropped", false},
     {"space.drop_layers", COP_STUDY_LAYERS, FIELD(select.drop_layers), 0, COP_ARCH_LAYERS_MAX - 1, {NULL}, "", "none",

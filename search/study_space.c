@@ -6,6 +6,38 @@
 
 #include "search/study_internal.h"
 
+// --- Axes ---------------------------------------------------------------------------------------
+
+cop_status cop_study_space_check(const cop_study_file *study, cop_error *err)
+{
+    const cop_config_node *heads = study->layer_axis[COP_SPACE_HEADS].node;
+    const cop_config_node *kv_heads = study->layer_axis[COP_SPACE_KV_HEADS].node;
+    const cop_config_node *ffn = study->layer_axis[COP_SPACE_FFN].node;
+
+    const struct {
+        const cop_config_node *node;
+        const cop_config_node *other;
+        const char *key;
+    } pairs[] = {
+        {study->ffn_ratio.node, study->axis[COP_SPACE_FFN].node, "ffn"},
+        {study->kv_groups.node, study->axis[COP_SPACE_KV_HEADS].node, "kv_heads"},
+        {heads, study->axis[COP_SPACE_HEADS].node, "heads"},
+        {kv_heads, study->axis[COP_SPACE_KV_HEADS].node, "kv_heads"},
+        {kv_heads, study->kv_groups.node, "kv_groups"},
+        {ffn, study->axis[COP_SPACE_FFN].node, "ffn"},
+        {ffn, study->ffn_ratio.node, "ffn_ratio"},
+    };
+
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        if (pairs[i].node != NULL && pairs[i].other != NULL) {
+            return cop_config_fail(pairs[i].node, err,
+                                   "stands beside space.%s (allowed: one of the two)",
+                                   pairs[i].key);
+        }
+    }
+    return COP_OK;
+}
+
 // --- Lists of layers ----------------------------------------------------------------------------
 
 cop_status cop_study_layers_read(cop_layer_set *out, const cop_study_row *row,

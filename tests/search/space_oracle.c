@@ -66,7 +66,9 @@ static cop_status keep(scan *s, const cop_space_point *point, int64_t index, cop
         s->found = found;
         s->capacity = capacity;
     }
-    cop_space_fill(s->space, point, index, &s->found[s->count++]);
+    cop_space_fill(s->space, point,
+                   index / s->space->count[COP_SPACE_HIDDEN] % s->space->count[COP_SPACE_FFN],
+                   index, &s->found[s->count++]);
     return COP_OK;
 }
 

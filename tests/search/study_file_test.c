@@ -137,7 +137,8 @@ static void wrong_files_are_refused_with_their_place(void **state)
          "data, space, budget, objectives, search, prune, probe, evaluator)"},
         {TEACHER "space:\n  layer: [2]\n",
          "d/s.yaml:3:3: space.layer: unknown key (did you mean layers? allowed: layers, hidden, "
-         "heads, kv_heads, kv_groups, head_dim, ffn, ffn_ratio, keep_layers, drop_layers)"},
+         "heads, kv_heads, kv_groups, head_dim, ffn, ffn_ratio, heads@layer, kv_heads@layer, "
+         "ffn@layer, keep_layers, drop_layers)"},
         {TEACHER "probe: {keep: 0.5, keep: 0.6}\n",
          "d/s.yaml:2:20: probe.keep: duplicate key (first on line 2)"},
         {TEACHER "probe: {keep: 0.3x}\n",
