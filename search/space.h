@@ -48,6 +48,9 @@ typedef struct cop_space_report {
     } bound[COP_BOUNDS];
 } cop_space_report;
 
+// The report of a walk that has not begun: size and texts of the bounds.
+void cop_space_bounds(const cop_space *space, cop_space_report *report);
+
 // Called for each feasible candidate, whose blocks live as long as the call; a failure ends the walk.
 typedef cop_status (*cop_space_visit)(void *context, const cop_candidate *candidate,
                                       cop_error *err);

@@ -27,7 +27,7 @@ static const char *metric_name(cop_space_metric metric)
     return names[metric];
 }
 
-void cop_space_report_start(cop_space_report *report, const cop_space *space)
+void cop_space_bounds(const cop_space *space, cop_space_report *report)
 {
     *report = (cop_space_report){.size = space->size, .bounds = space->bounds};
     for (int i = 0; i < space->bounds; i++) {

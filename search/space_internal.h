@@ -183,8 +183,4 @@ int64_t cop_space_index_layered(const cop_space *space, int64_t layers, int64_t 
 bool cop_space_at_layered(const cop_space *space, int64_t index, cop_layer_arch *blocks,
                           cop_candidate *out);
 
-// --- space_feasible.c ---------------------------------------------------------------------------
-
-void cop_space_report_start(cop_space_report *report, const cop_space *space);
-
 #endif

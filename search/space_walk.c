@@ -436,7 +436,7 @@ cop_status cop_space_walk(const cop_space *space, cop_space_report *report, cop_
     const int64_t heads = space->count[COP_SPACE_HEADS] * space->count[COP_SPACE_KV_HEADS];
     const int64_t plane = space->count[COP_SPACE_FFN] * space->count[COP_SPACE_HIDDEN];
 
-    cop_space_report_start(report, space);
+    cop_space_bounds(space, report);
     if (space->size == INT64_MAX) {
         return fail_with_size(space, err);
     }

@@ -120,7 +120,7 @@ cop_status space_oracle(cop_candidate **out, int64_t *count, cop_space_report *r
 
     *out = NULL;
     *count = 0;
-    cop_space_report_start(report, space);
+    cop_space_bounds(space, report);
     for (int64_t l = 0; l < space->count[COP_SPACE_LAYERS]; l++) {
         for (int64_t h = 0; h < space->count[COP_SPACE_HEADS]; h++) {
             for (int64_t k = 0; k < space->count[COP_SPACE_KV_HEADS]; k++) {
