@@ -150,9 +150,9 @@ static cop_status print_candidate(void *context, const cop_candidate *candidate,
 }
 
 // The report's own keys; a size beyond 2^53 as text, what was not counted as null.
-static json_t *report_json(const cop_space_report *report, const char *size, double log10_size)
+static json_t *report_json(const cop_space_report *report, const cop_space *space, const char *size)
 {
-    const bool is_listed = report->size != INT64_MAX;
+    const bool is_listed = cop_space_is_listed(space);
     json_t *document = json_object();
     json_t *budget = json_array();
 
@@ -163,8 +163,9 @@ static json_t *report_json(const cop_space_report *report, const char *size, dou
         put(bound, "excluded_alone", is_listed ? json_integer(report->bound[i].only) : json_null());
         (void)json_array_append_new(budget, bound);
     }
-    put(document, "size", is_listed ? json_integer(report->size) : json_string(size));
-    put(document, "log10_size", json_real(log10_size));
+    put(document, "size",
+        report->size != INT64_MAX ? json_integer(report->size) : json_string(size));
+    put(document, "log10_size", json_real(cop_space_log10_size(space)));
     put(document, "feasible", is_listed ? json_integer(report->feasible) : json_null());
     put(document, "invalid", is_listed ? json_integer(report->invalid) : json_null());
     put(document, "duplicates", is_listed ? json_integer(report->duplicates) : json_null());
@@ -180,7 +181,7 @@ static cop_status print_json(const cop_space *space, passing *p, cop_error *err)
     cop_text size = {0};
     char *head = NULL;
     json_t *document = NULL;
-    const bool is_listed = cop_space_size(space) != INT64_MAX;
+    const bool is_listed = cop_space_is_listed(space);
 
     COP_TRY(status, cop_space_append_size(space, &size, err));
     if (is_listed) {
@@ -189,7 +190,7 @@ static cop_status print_json(const cop_space *space, passing *p, cop_error *err)
     } else {
         cop_space_bounds(space, &report);
     }
-    document = report_json(&report, cop_text_view(&size), cop_space_log10_size(space));
+    document = report_json(&report, space, cop_text_view(&size));
     COP_TRY(status, cop_json_text(&head, document, 2, err));
     // The document's closing brace waits for the candidates.
     cop_cli_print("%.*s,\n  \"candidates\": [", (int)(strrchr(head, '}') - head - 1), head);
@@ -276,7 +277,7 @@ static cop_status print_text(const cop_space *space, passing *p, cop_error *err)
     cop_candidate *candidates = NULL;
     int64_t count = 0;
 
-    if (cop_space_size(space) == INT64_MAX) {
+    if (!cop_space_is_listed(space)) {
         return print_size(space, err);
     }
     COP_TRY(status, cop_space_feasible(&candidates, &count, &report, space, err));

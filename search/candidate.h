@@ -25,7 +25,8 @@ typedef struct cop_candidate {
     // "L32-C4096-H48-K8-F16384", or "L32-C4096-" and 16 hexadecimal digits of a hash over all blocks where they
     // differ: equal id = equal architecture.
     char id[COP_CANDIDATE_ID_BYTES];
-    int64_t grid_index; // position in the enumeration of the whole grid; -1: it cannot be listed
+    int64_t
+        grid_index; // position in the enumeration of the whole grid; INT64_MAX: of more than 2^53
     int64_t layers;
     int64_t hidden;
     int64_t heads;

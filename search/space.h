@@ -15,16 +15,18 @@ COP_MUST_CHECK cop_status cop_space_create(cop_space **out, const cop_study_file
                                            const cop_arch *teacher, cop_error *err);
 void cop_space_destroy(cop_space *space);
 
-// Grid points, before duplicates and budgets; INT64_MAX when there are more than 2^53, which cannot be
-// listed.
+// Grid points, before duplicates and budgets; INT64_MAX when there are more than 2^53.
 int64_t cop_space_size(const cop_space *space);
+// Can its points be listed and counted? Up to 2^53 of them can, and where layers choose by themselves up to
+// 2^24: there a bound decides few subtrees.
+bool cop_space_is_listed(const cop_space *space);
 double cop_space_log10_size(const cop_space *space);
 // All digits of the size. COP_ERR_NOMEM.
 COP_MUST_CHECK cop_status cop_space_append_size(const cop_space *space, cop_text *out,
                                                 cop_error *err);
 // Grid point `index`, 0 … size - 1, in the documented order: layers slowest, then heads, kv_heads, ffn,
 // hidden fastest; where layers choose by themselves, the blocks follow, that of the last layer fastest. false
-// when the combination is no architecture (heads not a multiple of kv_heads), or the grid cannot be listed.
+// when the combination is no architecture (heads not a multiple of kv_heads), or the grid has more than 2^53 points.
 // `blocks` [COP_ARCH_LAYERS_MAX] is borrowed by the candidate; NULL is enough for spaces without such axes.
 bool cop_space_at(const cop_space *space, int64_t index, cop_layer_arch *blocks,
                   cop_candidate *out);
@@ -57,8 +59,8 @@ typedef cop_status (*cop_space_visit)(void *context, const cop_candidate *candid
 
 // Visits all feasible candidates in grid order, and fills the report; `visit` NULL: the report alone, which is
 // faster. latency_ms is not applied here. Finding nothing is no failure of this function.
-// COP_ERR_CONFIG when the grid cannot be listed, naming the strategies that need no list; the report then has the
-// bounds alone.
+// A grid that cannot be listed: with `visit` COP_ERR_CONFIG, naming the strategies that need no list; without it
+// COP_OK, and `feasible` is INT64_MAX, for not counted.
 COP_MUST_CHECK cop_status cop_space_walk(const cop_space *space, cop_space_report *report,
                                          cop_space_visit visit, void *context, cop_error *err);
 

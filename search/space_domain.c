@@ -133,14 +133,14 @@ static void canonicalize(const void *context, int32_t *genome)
     }
 }
 
-// Place in the grid; -1 when it cannot be listed.
+// Place in the grid; INT64_MAX in one of more than 2^53 points.
 static int64_t index_of(const cop_space_domain *domain, const int32_t *genome)
 {
     const cop_space *space = domain->space;
     int64_t index = 0;
 
     if (space->size == INT64_MAX) {
-        return -1;
+        return INT64_MAX;
     }
     if (domain->is_layered) {
         return cop_space_index_layered(
@@ -196,7 +196,7 @@ bool cop_space_domain_candidate(const cop_space_domain *domain, const int32_t *g
         cop_space_fill(space, &point, s.ffn_at, index, out);
         return true;
     }
-    index += index < 0 ? 0 : index_of_blocks(domain, genome, s.layers);
+    index += index == INT64_MAX ? 0 : index_of_blocks(domain, genome, s.layers);
     cop_space_fill_blocks(space, s.layers, s.hidden, s.ffn_at, blocks, index, out);
     return true;
 }

@@ -55,7 +55,7 @@ struct cop_space {
     // Are heads and kv_heads, or ffn, chosen for each layer by itself?
     bool has_layer_pairs;
     bool has_layer_ffn;
-    int64_t size; // INT64_MAX: more than can be listed
+    int64_t size; // INT64_MAX: more than 2^53
     cop_objective objective[4];
     int objectives;
     int bounds;

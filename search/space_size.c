@@ -95,6 +95,12 @@ int64_t cop_space_count_all(const cop_space *space)
     return exact * cop_space_shared(space);
 }
 
+bool cop_space_is_listed(const cop_space *space)
+{
+    const bool is_layered = space->has_layer_pairs || space->has_layer_ffn;
+    return (double)space->size <= (is_layered ? 0x1p24 : 0x1p53);
+}
+
 int64_t cop_space_size(const cop_space *space)
 {
     return space->size;

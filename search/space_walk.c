@@ -421,11 +421,10 @@ static void measure_plane(walk *w)
 
 static cop_status fail_with_size(const cop_space *space, cop_error *err)
 {
-    return COP_FAIL(
-        err, COP_ERR_CONFIG,
-        "%s: space: the grid has about 10^%.1f points, too many to list (allowed: up to "
-        "%.0f; search.strategy random, stratified, nsga2 and surrogate need no list)",
-        space->path, cop_space_log10_size(space), 0x1p53);
+    return COP_FAIL(err, COP_ERR_CONFIG,
+                    "%s: space: the grid has about 10^%.1f points, too many to list "
+                    "(search.strategy random, stratified, nsga2 and surrogate need no list)",
+                    space->path, cop_space_log10_size(space));
 }
 
 cop_status cop_space_walk(const cop_space *space, cop_space_report *report, cop_space_visit visit,
@@ -437,8 +436,9 @@ cop_status cop_space_walk(const cop_space *space, cop_space_report *report, cop_
     const int64_t plane = space->count[COP_SPACE_FFN] * space->count[COP_SPACE_HIDDEN];
 
     cop_space_bounds(space, report);
-    if (space->size == INT64_MAX) {
-        return fail_with_size(space, err);
+    if (!cop_space_is_listed(space)) {
+        report->feasible = INT64_MAX;
+        return visit == NULL ? COP_OK : fail_with_size(space, err);
     }
     if (space->has_layer_pairs || space->has_layer_ffn) {
         return cop_space_walk_layered(space, report, visit, context, err);
