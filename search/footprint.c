@@ -225,11 +225,10 @@ done:
 }
 
 static cop_status plan_latency(cop_plan *out, const planner *p, const cop_arch *arch,
-                               cop_error *err)
+                               const cop_latency_budget *budget, cop_error *err)
 {
-    const cop_network_options network = {.precision = p->precision,
-                                         .batch = p->study->latency_batch,
-                                         .sequence = p->study->latency_sequence};
+    const cop_network_options network = {
+        .precision = p->precision, .batch = budget->batch, .sequence = budget->sequence};
     const cop_teacher_options teacher = teacher_options(p);
     cop_status status = COP_OK;
 
@@ -247,6 +246,8 @@ static cop_status plan_largest(cop_footprint *out, const planner *p,
     cop_status status = COP_OK;
     cop_arch *arch = cop_alloc(1, sizeof *arch);
     cop_plan *plan = cop_alloc(1, sizeof *plan);
+    cop_latency_budget budget[COP_STUDY_LATENCIES_MAX];
+    const int latencies = cop_study_latencies(p->study, budget);
     uint64_t most = 0;
 
     if (arch == NULL || plan == NULL) {
@@ -264,8 +265,11 @@ static cop_status plan_largest(cop_footprint *out, const planner *p,
         }
     }
     *arch = cop_candidate_arch(&candidates[out->largest], p->teacher);
-    if (p->study->latency_ms.max < HUGE_VAL || p->study->latency_ms.min > -HUGE_VAL) {
-        COP_TRY(status, plan_latency(&out->latency, p, arch, err));
+    for (int i = 0; i < latencies; i++) {
+        COP_TRY(status, plan_latency(plan, p, arch, &budget[i], err));
+        if (i == 0 || cop_plan_total(plan) > cop_plan_total(&out->latency)) {
+            out->latency = *plan;
+        }
     }
 
 done:

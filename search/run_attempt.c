@@ -7,52 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "eval/latency.h"
 #include "search/run_internal.h"
-
-static const double latency_seconds = 2.0;
-
-// --- Latency ------------------------------------------------------------------------------------
-
-static cop_status measure_latency(cop_run *run, const cop_arch *arch, double *milliseconds,
-                                  cop_error *err)
-{
-    const cop_network_options options = {.precision = run->footprint.precision,
-                                         .batch = run->study->latency_batch,
-                                         .sequence = run->study->latency_sequence};
-    cop_status status = COP_OK;
-    cop_network *network = NULL;
-    cop_latency latency = {0};
-
-    COP_TRY(status, cop_network_create(&network, arch, &options, run->backend, err));
-    COP_TRY(status, cop_run_prune(run, network, err));
-    COP_TRY(status, cop_latency_measure(&latency, network, options.batch, options.sequence,
-                                        latency_seconds, err));
-    *milliseconds = 1e3 * latency.median_seconds;
-
-done:
-    cop_network_destroy(network);
-    return status;
-}
-
-bool cop_run_is_timely(const cop_run *run, double latency_ms)
-{
-    const cop_bound bound = run->study->latency_ms;
-    return isnan(latency_ms) || (latency_ms <= bound.max && latency_ms >= bound.min);
-}
-
-// Measured once: what was measured before counts, so that a continued study decides the same.
-static cop_status find_latency(cop_run *run, const cop_arch *arch, double before, double *out,
-                               cop_error *err)
-{
-    const cop_bound bound = run->study->latency_ms;
-
-    *out = before;
-    if (!isnan(before) || (!(bound.max < HUGE_VAL) && !(bound.min > -HUGE_VAL))) {
-        return COP_OK;
-    }
-    return measure_latency(run, arch, out, err);
-}
 
 // --- One attempt --------------------------------------------------------------------------------
 
@@ -100,8 +55,9 @@ static cop_status attempt(cop_run *run, const cop_candidate *candidate,
     }
     *arch = cop_candidate_arch(candidate, cop_checkpoint_arch(run->teacher));
     if (stage == 0) {
-        COP_TRY(status, find_latency(run, arch, assignment->latency_ms, &out->latency_ms, err));
-        if (!cop_run_is_timely(run, out->latency_ms)) {
+        out->latency = assignment->latency;
+        COP_TRY(status, cop_run_find_latencies(run, arch, &out->latency, err));
+        if (!cop_run_is_timely(run, &out->latency)) {
             goto done;
         }
     }
@@ -127,7 +83,7 @@ done:
 void cop_run_attempt(cop_run *run, const cop_candidate *candidate, const cop_assignment *assignment,
                      cop_outcome *out)
 {
-    *out = (cop_outcome){.latency_ms = (double)NAN};
+    *out = (cop_outcome){.latency = cop_latencies_unknown()};
     out->status = attempt(run, candidate, assignment, out, &out->error);
     out->is_stopped = out->status == COP_OK && run->is_stopped;
 }

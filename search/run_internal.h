@@ -69,8 +69,10 @@ typedef struct cop_run {
     struct cop_workers
         *workers; // search/workers.h; NULL: this process is alone, or a worker itself
     bool is_worker;
-    int prepared_stage;    // of a worker: whose teacher states are open
-    int64_t ticket;        // of what it is at
+    cop_layer_arch
+        blocks[COP_ARCH_LAYERS_MAX]; // of the candidate that a worker is at, where they differ
+    int prepared_stage;              // of a worker: whose teacher states are open
+    int64_t ticket;                  // of what it is at
     bool is_dropped;       // what it is at is another's by now: nothing of it is to be saved
     bool has_quit;         // rank 0 gave up while a candidate was at work
     bool sees_owner;       // the file system shows that rank 0 holds the study
@@ -86,21 +88,26 @@ enum {
     COP_CHANGED_BUDGET = 8
 };
 
+// Milliseconds, in the order of cop_study_latencies(); NaN: not measured, or no budget.
+typedef struct cop_latencies {
+    double ms[COP_STUDY_LATENCIES_MAX];
+} cop_latencies;
+
 // What a process is asked to do: one candidate at one stage.
 typedef struct cop_assignment {
     char id[COP_CANDIDATE_ID_BYTES];
     cop_candidate candidate;
     int stage;
-    int attempts;      // with this one
-    double latency_ms; // measured before; NaN: not yet
+    int attempts;          // with this one
+    cop_latencies latency; // measured before
 } cop_assignment;
 
 // What came of it. Owned: cop_outcome_release().
 typedef struct cop_outcome {
     cop_status status;
     cop_error error;
-    bool is_stopped;   // before the end: nothing to record
-    double latency_ms; // NaN: no latency budget
+    bool is_stopped; // before the end: nothing to record
+    cop_latencies latency;
     double seconds;
     cop_evaluation evaluation; // none when stopped, failed or outside of the latency budget
 } cop_outcome;
@@ -194,8 +201,24 @@ COP_MUST_CHECK cop_status cop_run_reset_stalled(cop_run *run, int rank, cop_erro
 void cop_run_attempt(cop_run *run, const cop_candidate *candidate, const cop_assignment *assignment,
                      cop_outcome *out);
 void cop_outcome_release(cop_outcome *outcome);
-// Is a latency within the budget? NaN is.
-bool cop_run_is_timely(const cop_run *run, double latency_ms);
+
+// --- run_latency.c --------------------------------------------------------------------------------
+
+cop_latencies cop_latencies_unknown(void); // all NaN
+// Are all within their budgets? NaN is.
+bool cop_run_is_timely(const cop_run *run, const cop_latencies *latencies);
+// Which budget is missed, and by what.
+void cop_run_untimely_text(const cop_run *run, const cop_latencies *latencies, char *out,
+                           size_t bytes);
+// Measures what is not known yet, up to the first that misses its budget.
+COP_MUST_CHECK cop_status cop_run_find_latencies(cop_run *run, const cop_arch *arch,
+                                                 cop_latencies *latencies, cop_error *err);
+COP_MUST_CHECK cop_status cop_run_stored_latencies(cop_run *run, const char *id, cop_latencies *out,
+                                                   cop_error *err);
+// Stores what was found and not known before.
+COP_MUST_CHECK cop_status cop_run_store_latencies(cop_run *run, const char *id,
+                                                  const cop_latencies *found, cop_latencies *known,
+                                                  cop_error *err);
 
 // --- run_train.c ----------------------------------------------------------------------------------
 

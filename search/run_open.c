@@ -30,59 +30,92 @@ static cop_status check_context(const cop_run *run, cop_error *err)
     const struct {
         const char *key;
         int64_t value;
-        bool is_used;
     } lengths[] = {
-        {"probe.sequence", run->study->probe_sequence, true},
-        {"data.calibration.sequence", run->study->calibration_settings.sequence, true},
-        {"budget.latency_ms.sequence", run->study->latency_sequence,
-         run->study->latency_ms.max < HUGE_VAL || run->study->latency_ms.min > -HUGE_VAL},
+        {"probe.sequence", run->study->probe_sequence},
+        {"data.calibration.sequence", run->study->calibration_settings.sequence},
     };
 
+    cop_latency_budget budget[COP_STUDY_LATENCIES_MAX];
+    const int latencies = cop_study_latencies(run->study, budget);
+
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
-        if (lengths[i].is_used && lengths[i].value > context) {
+        if (lengths[i].value > context) {
             return COP_FAIL(err, COP_ERR_CONFIG,
                             "%s: %s is %" PRId64 " (allowed: up to %" PRId64
                             ", the teacher's context)",
                             run->study->path, lengths[i].key, lengths[i].value, context);
         }
     }
+    for (int i = 0; i < latencies; i++) {
+        const bool is_own = budget[i].name[0] == '\0';
+        if (budget[i].sequence > context) {
+            return COP_FAIL(err, COP_ERR_CONFIG,
+                            "%s: budget.%s%s.sequence is %" PRId64 " (allowed: up to %" PRId64
+                            ", the teacher's context)",
+                            run->study->path, is_own ? "latency_ms" : "workloads.", budget[i].name,
+                            budget[i].sequence, context);
+        }
+    }
     return COP_OK;
 }
 
-// Of a space too large to be listed: candidates to plan with, spread by lot.
+enum { SAMPLE = 512 };
+
+// Candidates of a space too large to be listed, with their blocks: one piece of memory.
+typedef struct sample {
+    cop_candidate candidate[SAMPLE]; // first: what run->candidates points to
+    cop_layer_arch blocks[SAMPLE][COP_ARCH_LAYERS_MAX];
+} sample;
+
+static void fill_sample(cop_run *run, const cop_space_domain *domain, const int32_t *genomes,
+                        int64_t found, sample *out)
+{
+    const cop_domain *view = cop_space_domain_view(domain);
+    for (int64_t i = 0; i < found; i++) {
+        const int32_t *genome = genomes + i * view->axes;
+        if (view->violation(view->context, genome) <= 0 &&
+            cop_space_domain_candidate(domain, genome, out->blocks[run->count],
+                                       &out->candidate[run->count])) {
+            run->count++;
+        }
+    }
+}
+
+// What plans are made with, spread by lot.
 static cop_status sample_space(cop_run *run, const cop_space *space, cop_error *err)
 {
-    enum { SAMPLE = 512 };
-
     cop_strategy_options options = COP_STRATEGY_OPTIONS_DEFAULT;
     cop_status status = COP_OK;
     cop_space_domain *domain = NULL;
     cop_strategy *strategy = NULL;
-    const cop_domain *view = NULL;
     int32_t *genomes = NULL;
     int64_t found = 0;
+    sample *drawn = cop_alloc(1, sizeof *drawn);
 
     COP_TRY(status, cop_space_domain_create(&domain, space, NULL, err));
-    view = cop_space_domain_view(domain);
     options.objectives = run->study->objectives;
     options.batch = SAMPLE;
-    COP_TRY(status, cop_strategy_create(&strategy, &cop_strategy_random, view, &options, err));
-    genomes = cop_alloc((size_t)(SAMPLE * view->axes), sizeof *genomes);
-    run->candidates = cop_alloc(SAMPLE, sizeof *run->candidates);
-    if (genomes == NULL || run->candidates == NULL) {
+    COP_TRY(status, cop_strategy_create(&strategy, &cop_strategy_random,
+                                        cop_space_domain_view(domain), &options, err));
+    genomes = cop_alloc((size_t)(SAMPLE * cop_space_domain_view(domain)->axes), sizeof *genomes);
+    if (genomes == NULL || drawn == NULL) {
         status = nomem(run, err);
         goto done;
     }
     COP_TRY(status, cop_strategy_ask(strategy, genomes, SAMPLE, &found, err));
-    for (int64_t i = 0; i < found; i++) {
-        const int32_t *genome = genomes + i * view->axes;
-        if (view->violation(view->context, genome) <= 0 &&
-            cop_space_domain_candidate(domain, genome, &run->candidates[run->count])) {
-            run->count++;
-        }
+    fill_sample(run, domain, genomes, found, drawn);
+    if (run->count == 0) {
+        status = COP_FAIL(err, COP_ERR_CONFIG,
+                          "%s: budget: no feasible candidate was found among %" PRId64
+                          " drawn by lot (allowed: wider bounds, or a space nearer to them)",
+                          run->study->path, found);
+        goto done;
     }
+    run->candidates = drawn->candidate;
+    drawn = NULL;
 
 done:
+    cop_free(drawn);
     cop_free(genomes);
     cop_strategy_destroy(strategy);
     cop_space_domain_destroy(domain);

@@ -2,7 +2,6 @@
 // worker, recorded afterwards, tried again or given up when it failed.
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -137,40 +136,13 @@ static bool is_own_failure(cop_status status)
 
 // --- Before and after an attempt ----------------------------------------------------------------
 
-static cop_status stored_latency(cop_run *run, const char *id, double *out, cop_error *err)
-{
-    char key[KEY_BYTES];
-    char *stored = NULL;
-    cop_status status = COP_OK;
-
-    *out = (double)NAN;
-    (void)snprintf(key, sizeof key, "latency_ms.%s", id);
-    COP_TRY(status, cop_store_get(run->store, key, &stored, err));
-    if (stored != NULL && !cop_text_to_f64(stored, out)) {
-        *out = (double)NAN;
-    }
-
-done:
-    cop_free(stored);
-    return status;
-}
-
-static cop_status store_latency(cop_run *run, const char *id, double value, cop_error *err)
-{
-    char key[KEY_BYTES];
-    char text[64];
-    (void)snprintf(key, sizeof key, "latency_ms.%s", id);
-    (void)snprintf(text, sizeof text, "%.17g", value);
-    return cop_store_set(run->store, key, text, err);
-}
-
 cop_status cop_run_begin(cop_run *run, int rank, int64_t index, int stage, cop_assignment *out,
                          bool *is_given_up, cop_error *err)
 {
     const char *id = run->snapshot.candidate[index].candidate.id;
     cop_status status = COP_OK;
 
-    *out = (cop_assignment){.stage = stage, .latency_ms = (double)NAN};
+    *out = (cop_assignment){.stage = stage, .latency = cop_latencies_unknown()};
     (void)snprintf(out->id, sizeof out->id, "%s", id);
     out->candidate = run->snapshot.candidate[index].candidate;
     COP_TRY(status, count_stalled(run, rank, id, stage, is_given_up, err));
@@ -184,7 +156,7 @@ cop_status cop_run_begin(cop_run *run, int rank, int64_t index, int stage, cop_a
     }
     COP_TRY(status, cop_store_attempt(run->store, id, stage, &out->attempts, err));
     if (stage == 0) {
-        COP_TRY(status, stored_latency(run, id, &out->latency_ms, err));
+        COP_TRY(status, cop_run_stored_latencies(run, id, &out->latency, err));
     }
 
 done:
@@ -192,13 +164,11 @@ done:
 }
 
 // Outside of the latency budget: no failure, but the end of the candidate.
-static cop_status exclude(cop_run *run, const char *id, double latency_ms, cop_error *err)
+static cop_status exclude(cop_run *run, const char *id, const cop_latencies *latencies,
+                          cop_error *err)
 {
-    const cop_bound bound = run->study->latency_ms;
-    const bool is_slow = latency_ms > bound.max;
-    char reason[COP_REASON_BYTES];
-    (void)snprintf(reason, sizeof reason, "latency is %.4g ms (budget: %s %.4g ms)", latency_ms,
-                   is_slow ? "at most" : "at least", is_slow ? bound.max : bound.min);
+    char reason[COP_REASON_BYTES] = "";
+    cop_run_untimely_text(run, latencies, reason, sizeof reason);
     cop_run_note(run, COP_LOG_INFO, "%s: %s", id, reason);
     return cop_store_state(run->store, id, COP_STATE_ELIMINATED, reason, err);
 }
@@ -225,10 +195,7 @@ cop_status cop_run_end(cop_run *run, int rank, cop_assignment *assignment,
     if (outcome->status != COP_OK && !is_own_failure(outcome->status)) {
         return COP_FAIL(err, outcome->status, "%s", outcome->error.message);
     }
-    if (!isnan(outcome->latency_ms) && isnan(assignment->latency_ms)) {
-        COP_TRY(status, store_latency(run, id, outcome->latency_ms, err));
-        assignment->latency_ms = outcome->latency_ms;
-    }
+    COP_TRY(status, cop_run_store_latencies(run, id, &outcome->latency, &assignment->latency, err));
     if (outcome->status != COP_OK) {
         *again = ++*failures < FAILURES_MAX;
         if (*again) {
@@ -239,8 +206,8 @@ cop_status cop_run_end(cop_run *run, int rank, cop_assignment *assignment,
             goto done;
         }
         COP_TRY(status, give_up(run, id, assignment->stage, outcome->error.message, err));
-    } else if (!cop_run_is_timely(run, outcome->latency_ms)) {
-        COP_TRY(status, exclude(run, id, outcome->latency_ms, err));
+    } else if (!cop_run_is_timely(run, &outcome->latency)) {
+        COP_TRY(status, exclude(run, id, &outcome->latency, err));
     } else if (!outcome->is_stopped) {
         COP_TRY(status, record(run, assignment, outcome, err));
     }

@@ -155,12 +155,15 @@ static cop_status add_new(proposer *p, const int32_t *genomes, int64_t count, in
 {
     cop_status status = COP_OK;
     cop_candidate *candidates = cop_alloc((size_t)count + 1, sizeof *candidates);
+    cop_layer_arch(*blocks)[COP_ARCH_LAYERS_MAX] = cop_alloc((size_t)count + 1, sizeof *blocks);
 
-    if (candidates == NULL) {
-        return nomem(p->run, err);
+    if (candidates == NULL || blocks == NULL) {
+        status = nomem(p->run, err);
+        goto done;
     }
     for (int64_t i = 0; i < count; i++) {
-        if (!cop_space_domain_candidate(p->domain, genomes + i * p->axes, &candidates[i])) {
+        if (!cop_space_domain_candidate(p->domain, genomes + i * p->axes, blocks[i],
+                                        &candidates[i])) {
             status = COP_FAIL(err, COP_ERR_CONFIG,
                               "%s: space: %s finds no architecture within the budget any more",
                               p->run->study->path, p->run->study->strategy);
@@ -172,6 +175,7 @@ static cop_status add_new(proposer *p, const int32_t *genomes, int64_t count, in
 
 done:
     cop_free(candidates);
+    cop_free(blocks);
     return status;
 }
 
@@ -180,8 +184,9 @@ static cop_status check_known(const proposer *p, const int32_t *genomes, int64_t
 {
     for (int64_t i = 0; i < known; i++) {
         cop_candidate candidate;
+        cop_layer_arch blocks[COP_ARCH_LAYERS_MAX];
         const cop_snapshot_candidate *stored = &p->run->snapshot.candidate[p->proposed[first + i]];
-        if (!cop_space_domain_candidate(p->domain, genomes + i * p->axes, &candidate) ||
+        if (!cop_space_domain_candidate(p->domain, genomes + i * p->axes, blocks, &candidate) ||
             strcmp(candidate.id, stored->candidate.id) != 0) {
             return COP_FAIL(
                 err, COP_ERR_FORMAT,
@@ -234,19 +239,28 @@ done:
 // --- Telling ------------------------------------------------------------------------------------
 
 // A candidate outside of a latency budget was measured, but not evaluated: by how much it is outside.
-static double latency_violation(const cop_run *run, const cop_snapshot_candidate *c)
+static cop_status latency_violation(const proposer *p, const char *id, double *out, cop_error *err)
 {
-    char key[COP_CANDIDATE_ID_BYTES + 16];
-    const cop_bound bound = run->study->latency_ms;
-    double value = 0;
-    (void)snprintf(key, sizeof key, "latency_ms.%s", c->candidate.id);
-    const char *text = cop_snapshot_fact(&run->snapshot, key);
-    if (text == NULL || !cop_text_to_f64(text, &value)) {
-        return 1;
+    cop_latency_budget budget[COP_STUDY_LATENCIES_MAX];
+    const int count = cop_study_latencies(p->run->study, budget);
+    cop_latencies found;
+    cop_status status = COP_OK;
+
+    *out = 0;
+    COP_TRY(status, cop_run_stored_latencies(p->run, id, &found, err));
+    for (int i = 0; i < count; i++) {
+        const double ms = found.ms[i];
+        const cop_bound bound = budget[i].bound;
+        if (ms > bound.max) {
+            *out += (ms - bound.max) / fmax(bound.max, 1e-9);
+        } else if (ms < bound.min) {
+            *out += (bound.min - ms) / fmax(bound.min, 1e-9);
+        }
     }
-    const double above = value > bound.max ? (value - bound.max) / fmax(bound.max, 1e-9) : 0;
-    const double below = value < bound.min ? (bound.min - value) / fmax(bound.min, 1e-9) : 0;
-    return fmax(above + below, 1e-9);
+    *out = fmax(*out, 1e-9);
+
+done:
+    return status;
 }
 
 static double loss_of(const cop_snapshot_stage *stage)
@@ -269,12 +283,12 @@ static cop_status fill_trial(const proposer *p, cop_trial *out, int32_t *genome,
     *out = (cop_trial){.genome = genome};
     if (!stage->is_done) {
         out->is_failed = c->state == COP_STATE_FAILED;
-        out->violation = out->is_failed ? 0 : latency_violation(p->run, c);
         out->objective[0] = (double)NAN;
         for (int k = 1; k < study->objectives; k++) {
             out->objective[k] = cop_objective_value(&c->candidate, study->objective[k], 0);
         }
-        return COP_OK;
+        return out->is_failed ? COP_OK
+                              : latency_violation(p, c->candidate.id, &out->violation, err);
     }
     for (int k = 0; k < study->objectives; k++) {
         out->objective[k] = cop_objective_value(&c->candidate, study->objective[k], loss_of(stage));

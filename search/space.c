@@ -204,49 +204,70 @@ static cop_status list_pairs(cop_space *space, cop_error *err)
 
 // --- Budget -------------------------------------------------------------------------------------
 
-static void add_bounds(cop_space *space, cop_space_metric metric, cop_bound bound)
+static void add_bounds(cop_space *space, cop_space_metric metric, int use, cop_bound bound)
 {
     if (bound.min > -HUGE_VAL) {
         space->bound[space->bounds++] =
-            (cop_space_bound){.metric = metric, .is_min = true, .limit = bound.min};
+            (cop_space_bound){.metric = metric, .use = use, .is_min = true, .limit = bound.min};
     }
     if (bound.max < HUGE_VAL) {
         space->bound[space->bounds++] =
-            (cop_space_bound){.metric = metric, .is_min = false, .limit = bound.max};
+            (cop_space_bound){.metric = metric, .use = use, .is_min = false, .limit = bound.max};
     }
 }
 
-static cop_status take_budget(cop_space *space, const cop_study_file *study, cop_error *err)
+// Byte counts are exact integers: everything that follows stays below 2^62.
+static cop_status check_cache(const cop_space *space, const cop_space_use *use, cop_error *err)
 {
-    space->memory_batch = study->memory_batch;
-    space->memory_sequence = study->memory_sequence;
-    space->memory_weights = study->memory_weights;
-    space->memory_kv = study->memory_kv;
-    space->flops_sequence = study->flops_sequence;
-    add_bounds(space, COP_SPACE_PARAMS, study->params);
-    add_bounds(space, COP_SPACE_PARAMS_NON_EMBEDDING, study->params_non_embedding);
-    add_bounds(space, COP_SPACE_MEMORY_BYTES, study->memory_bytes);
-    add_bounds(space, COP_SPACE_FLOPS_PER_TOKEN, study->flops_per_token);
-
-    // Byte counts are exact integers: everything that follows stays below 2^62.
-    const double cache = 2.0 * (double)study->memory_batch * (double)study->memory_sequence *
+    const double cache = 2.0 * (double)use->batch * (double)use->sequence *
                          (double)space->teacher.layers * (double)space->block.kv_heads *
                          (double)space->teacher.head_dim * (double)cop_dtype_bytes(COP_F32);
     if (cache > 0x1p62) {
         return COP_FAIL(err, COP_ERR_CONFIG,
-                        "%s: budget.memory_bytes: the KV cache of %lld sequences of %lld tokens "
+                        "%s: budget.%s%s: the KV cache of %lld sequences of %lld tokens "
                         "has %g bytes (allowed: up to %g)",
-                        space->path, (long long)study->memory_batch,
-                        (long long)study->memory_sequence, cache, 0x1p62);
+                        space->path, use->name[0] == '\0' ? "memory_bytes" : "workloads.",
+                        use->name, (long long)use->batch, (long long)use->sequence, cache, 0x1p62);
     }
     return COP_OK;
+}
+
+static cop_status take_budget(cop_space *space, const cop_study_file *study, cop_error *err)
+{
+    cop_status status = COP_OK;
+
+    space->use[0] = (cop_space_use){.batch = study->memory_batch,
+                                    .sequence = study->memory_sequence,
+                                    .flops_sequence = study->flops_sequence,
+                                    .weights = study->memory_weights,
+                                    .kv = study->memory_kv};
+    add_bounds(space, COP_SPACE_PARAMS, 0, study->params);
+    add_bounds(space, COP_SPACE_PARAMS_NON_EMBEDDING, 0, study->params_non_embedding);
+    add_bounds(space, COP_SPACE_MEMORY_BYTES, 0, study->memory_bytes);
+    add_bounds(space, COP_SPACE_FLOPS_PER_TOKEN, 0, study->flops_per_token);
+    COP_TRY(status, check_cache(space, &space->use[0], err));
+    for (int i = 0; i < study->workloads; i++) {
+        const cop_workload *w = &study->workload[i];
+        cop_space_use *use = &space->use[i + 1];
+        *use = (cop_space_use){.batch = w->batch,
+                               .sequence = w->sequence,
+                               .flops_sequence = w->sequence,
+                               .weights = w->weights,
+                               .kv = w->kv};
+        (void)snprintf(use->name, sizeof use->name, "%s", w->name);
+        add_bounds(space, COP_SPACE_MEMORY_BYTES, i + 1, w->memory_bytes);
+        add_bounds(space, COP_SPACE_FLOPS_PER_TOKEN, i + 1, w->flops_per_token);
+        COP_TRY(status, check_cache(space, use, err));
+    }
+
+done:
+    return status;
 }
 
 cop_status cop_space_create(cop_space **out, const cop_study_file *study, const cop_arch *teacher,
                             cop_error *err)
 {
     cop_status status = COP_OK;
-    double size = 1.0;
     cop_space *space = NULL;
 
     *out = NULL;
@@ -265,6 +286,9 @@ cop_status cop_space_create(cop_space **out, const cop_study_file *study, const 
     memcpy(space->objective, study->objective, sizeof space->objective);
     space->objectives = study->objectives;
     space->is_grouped = study->kv_groups.node != NULL;
+    space->has_layer_pairs = study->layer_axis[COP_SPACE_HEADS].node != NULL ||
+                             study->layer_axis[COP_SPACE_KV_HEADS].node != NULL;
+    space->has_layer_ffn = study->layer_axis[COP_SPACE_FFN].node != NULL;
     for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
         const cop_space_axis axis = (cop_space_axis)i;
         if (axis != COP_SPACE_FFN || study->ffn_ratio.node == NULL) {
@@ -275,23 +299,14 @@ cop_status cop_space_create(cop_space **out, const cop_study_file *study, const 
         COP_TRY(status, take_ratios(space, &study->ffn_ratio, err));
     }
     COP_TRY(status, cop_space_check_heads(space, study, err));
+    COP_TRY(status, cop_space_check_layered(space, study, err));
     COP_TRY(status, cop_space_check_teacher(space, study, err));
     for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
         COP_TRY(status, sort_axis(space, (cop_space_axis)i, err));
     }
     COP_TRY(status, list_pairs(space, err));
     COP_TRY(status, take_budget(space, study, err));
-    for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
-        size *= (double)space->count[i];
-    }
-    if (size > 0x1p53) {
-        status = COP_FAIL(err, COP_ERR_CONFIG,
-                          "%s: space: the grid has %g points (allowed: up to "
-                          "%g)",
-                          study->path, size, 0x1p53);
-        goto done;
-    }
-    space->size = (int64_t)size;
+    space->size = cop_space_count_all(space);
     *out = space;
     space = NULL;
 
@@ -313,9 +328,4 @@ void cop_space_destroy(cop_space *space)
         cop_free(space->ratio);
         cop_free(space);
     }
-}
-
-int64_t cop_space_size(const cop_space *space)
-{
-    return space->size;
 }

@@ -4,6 +4,9 @@
 
 const cop_axis_values *cop_space_values(const cop_study_file *study, cop_space_axis axis)
 {
+    if (study->layer_axis[axis].node != NULL) {
+        return &study->layer_axis[axis];
+    }
     return axis == COP_SPACE_KV_HEADS && study->kv_groups.node != NULL ? &study->kv_groups
                                                                        : &study->axis[axis];
 }
@@ -53,6 +56,24 @@ cop_status cop_space_check_heads(const cop_space *space, const cop_study_file *s
                                    cop_space_key(space, axis), (long long)value,
                                    cop_space_key(space, other),
                                    cop_space_key(space, COP_SPACE_KV_HEADS), (long long)group);
+        }
+    }
+    return COP_OK;
+}
+
+// Heads chosen by layer go with KV heads that are chosen so, too, or that have one value; and the reverse.
+cop_status cop_space_check_layered(const cop_space *space, const cop_study_file *study,
+                                   cop_error *err)
+{
+    for (int side = 0; side < 2; side++) {
+        const cop_space_axis axis = side == 0 ? COP_SPACE_HEADS : COP_SPACE_KV_HEADS;
+        const cop_space_axis other = side == 0 ? COP_SPACE_KV_HEADS : COP_SPACE_HEADS;
+        if (study->layer_axis[axis].node != NULL && study->layer_axis[other].node == NULL &&
+            space->count[other] > 1) {
+            return cop_config_fail(study->layer_axis[axis].node, err,
+                                   "stands beside several values of space.%s (allowed: one value, "
+                                   "or space.%s@layer)",
+                                   cop_space_key(space, other), cop_space_axis_name(other));
         }
     }
     return COP_OK;

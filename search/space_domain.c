@@ -1,94 +1,228 @@
 #include "search/space_domain.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #include "base/alloc.h"
 #include "search/space_internal.h"
 
+// An axis of the domain. Of a single layer: HEADS stands for pairs of heads and kv_heads.
+typedef struct domain_axis {
+    cop_space_axis kind;
+    int layer; // -1: all layers share it
+} domain_axis;
+
 struct cop_space_domain {
     const cop_space *space;
     cop_space_features extra;
-    int32_t levels[COP_SPACE_AXIS_COUNT];
+    bool is_layered;
+    domain_axis *axis;            // owned: [axes]
+    int32_t *levels;              // owned: [axes]
+    int at[COP_SPACE_AXIS_COUNT]; // axis of the domain that all layers share; -1: none
+    int32_t *pair_sorted;         // owned: [rank] -> pair
+    int32_t *pair_rank;           // owned: [pair] -> rank
     cop_domain view;
 };
 
+// A genome's sizes. Its blocks are all alike unless the domain is layered.
+typedef struct sizes {
+    int64_t layers;
+    int64_t hidden;
+    int64_t hidden_at; // positions
+    int64_t ffn_at;
+    cop_layer_arch block; // of layers without a choice of their own
+    cop_space_parts parts;
+} sizes;
+
 // --- Genomes ------------------------------------------------------------------------------------
 
-static int64_t position(const cop_space *space, cop_space_axis axis, const int32_t *genome)
+// Position of the value that all layers share; 0 when each chooses.
+static int64_t position(const cop_space_domain *domain, cop_space_axis kind, const int32_t *genome)
 {
-    return space->sorted[axis][genome[axis]];
+    const int at = domain->at[kind];
+    return at < 0 ? 0 : domain->space->sorted[kind][genome[at]];
 }
 
-// Sizes and place in the grid of a genome; false: no architecture.
-static bool take_point(const cop_space *space, const int32_t *genome, cop_space_point *out,
-                       int64_t *index)
+// First of the axes of single layers.
+static int first_own(const cop_space_domain *domain)
 {
-    const int64_t hidden = position(space, COP_SPACE_HIDDEN, genome);
-    const int64_t ffn = position(space, COP_SPACE_FFN, genome);
-    cop_space_pair pair;
-
-    *index = 0;
+    int shared = 0;
     for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
-        *index = *index * space->count[i] + position(space, (cop_space_axis)i, genome);
+        shared += domain->at[i] >= 0 ? 1 : 0;
     }
-    const bool fits = cop_space_pair_at(space, position(space, COP_SPACE_HEADS, genome),
-                                        position(space, COP_SPACE_KV_HEADS, genome), &pair);
-    *out = (cop_space_point){
-        .layers = space->value[COP_SPACE_LAYERS][position(space, COP_SPACE_LAYERS, genome)],
-        .heads = pair.heads,
-        .kv_heads = pair.kv_heads,
-        .ffn = cop_space_ffn(space, ffn, hidden),
-        .hidden = space->value[COP_SPACE_HIDDEN][hidden]};
-    return fits && out->ffn <= space->block.ffn;
+    return shared;
+}
+
+// Block of a layer: what is shared, and what its own axes say from genome[*next] on.
+static cop_layer_arch take_block(const cop_space_domain *domain, const sizes *s,
+                                 const int32_t *genome, int *next)
+{
+    const cop_space *space = domain->space;
+    cop_layer_arch block = s->block;
+    if (space->has_layer_pairs) {
+        const cop_space_pair *pair = &space->pair[domain->pair_sorted[genome[(*next)++]]];
+        block.heads = pair->heads;
+        block.kv_heads = pair->kv_heads;
+    }
+    if (space->has_layer_ffn) {
+        block.ffn = space->value[COP_SPACE_FFN][space->sorted[COP_SPACE_FFN][genome[(*next)++]]];
+    }
+    return block;
+}
+
+// false: no architecture. `blocks` [layers] may be NULL.
+static bool take_genome(const cop_space_domain *domain, const int32_t *genome,
+                        cop_layer_arch *blocks, sizes *out)
+{
+    const cop_space *space = domain->space;
+    int next = first_own(domain);
+
+    *out = (sizes){.layers =
+                       space->value[COP_SPACE_LAYERS][position(domain, COP_SPACE_LAYERS, genome)],
+                   .hidden_at = position(domain, COP_SPACE_HIDDEN, genome),
+                   .ffn_at = position(domain, COP_SPACE_FFN, genome)};
+    out->hidden = space->value[COP_SPACE_HIDDEN][out->hidden_at];
+    if (!space->has_layer_ffn) {
+        out->block.ffn = cop_space_ffn(space, out->ffn_at, out->hidden_at);
+        if (out->block.ffn > space->block.ffn) {
+            return false;
+        }
+    }
+    if (!space->has_layer_pairs) {
+        cop_space_pair pair;
+        if (!cop_space_pair_at(space, position(domain, COP_SPACE_HEADS, genome),
+                               position(domain, COP_SPACE_KV_HEADS, genome), &pair)) {
+            return false;
+        }
+        out->block.heads = pair.heads;
+        out->block.kv_heads = pair.kv_heads;
+    }
+    out->parts = cop_space_base(space, out->hidden);
+    if (!domain->is_layered) {
+        const cop_space_parts block = cop_space_block(space, out->hidden, &out->block);
+        out->parts = cop_space_add(&out->parts, &block, out->layers);
+        return true;
+    }
+    for (int64_t i = 0; i < out->layers; i++) {
+        const cop_layer_arch own = take_block(domain, out, genome, &next);
+        const cop_space_parts block = cop_space_block(space, out->hidden, &own);
+        out->parts = cop_space_add(&out->parts, &block, 1);
+        if (blocks != NULL) {
+            blocks[i] = own;
+        }
+    }
+    return true;
 }
 
 static void canonicalize(const void *context, int32_t *genome)
 {
     const cop_space_domain *domain = context;
     const cop_space *space = domain->space;
-    const int64_t ffn = position(space, COP_SPACE_FFN, genome);
-    const int64_t hidden = position(space, COP_SPACE_HIDDEN, genome);
-    const int64_t first = cop_space_first_equal(space, ffn, hidden);
-    genome[COP_SPACE_FFN] = space->rank[COP_SPACE_FFN][first];
+    const int64_t layers =
+        space->value[COP_SPACE_LAYERS][position(domain, COP_SPACE_LAYERS, genome)];
+
+    if (space->ratio != NULL) {
+        const int64_t first = cop_space_first_equal(space, position(domain, COP_SPACE_FFN, genome),
+                                                    position(domain, COP_SPACE_HIDDEN, genome));
+        genome[domain->at[COP_SPACE_FFN]] = space->rank[COP_SPACE_FFN][first];
+    }
+    for (int i = 0; i < domain->view.axes; i++) {
+        if (domain->axis[i].layer >= layers) {
+            genome[i] = 0;
+        }
+    }
+}
+
+// Place in the grid; INT64_MAX in one of more than 2^53 points.
+static int64_t index_of(const cop_space_domain *domain, const int32_t *genome)
+{
+    const cop_space *space = domain->space;
+    int64_t index = 0;
+
+    if (space->size == INT64_MAX) {
+        return INT64_MAX;
+    }
+    if (domain->is_layered) {
+        return cop_space_index_layered(
+            space, position(domain, COP_SPACE_LAYERS, genome),
+            position(domain, COP_SPACE_HEADS, genome), position(domain, COP_SPACE_KV_HEADS, genome),
+            position(domain, COP_SPACE_FFN, genome), position(domain, COP_SPACE_HIDDEN, genome));
+    }
+    for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
+        index = index * space->count[i] + position(domain, (cop_space_axis)i, genome);
+    }
+    return index;
+}
+
+// What the blocks of a layered genome add to the index of its first point.
+static int64_t index_of_blocks(const cop_space_domain *domain, const int32_t *genome,
+                               int64_t layers)
+{
+    const cop_space *space = domain->space;
+    int next = first_own(domain);
+    int64_t index = 0;
+
+    for (int64_t i = 0; i < layers; i++) {
+        int64_t option = 0;
+        if (space->has_layer_pairs) {
+            option = domain->pair_sorted[genome[next++]];
+        }
+        if (space->has_layer_ffn) {
+            option =
+                option * space->count[COP_SPACE_FFN] + space->sorted[COP_SPACE_FFN][genome[next++]];
+        }
+        index = index * cop_space_options(space) + option;
+    }
+    return index;
 }
 
 bool cop_space_domain_candidate(const cop_space_domain *domain, const int32_t *genome,
-                                cop_candidate *out)
+                                cop_layer_arch *blocks, cop_candidate *out)
 {
-    cop_space_point point;
-    int64_t index = 0;
+    const cop_space *space = domain->space;
+    int64_t index = index_of(domain, genome);
+    sizes s;
 
     *out = (cop_candidate){0};
-    if (!take_point(domain->space, genome, &point, &index)) {
+    if (!take_genome(domain, genome, blocks, &s)) {
         return false;
     }
-    cop_space_fill(domain->space, &point, index, out);
+    if (!domain->is_layered) {
+        const cop_space_point point = {.layers = s.layers,
+                                       .heads = s.block.heads,
+                                       .kv_heads = s.block.kv_heads,
+                                       .ffn = s.block.ffn,
+                                       .hidden = s.hidden};
+        cop_space_fill(space, &point, s.ffn_at, index, out);
+        return true;
+    }
+    index += index == INT64_MAX ? 0 : index_of_blocks(domain, genome, s.layers);
+    cop_space_fill_blocks(space, s.layers, s.hidden, s.ffn_at, blocks, index, out);
     return true;
 }
 
+// --- Genomes of candidates ----------------------------------------------------------------------
+
 // The level of a value among those of an axis, or -1.
-static int32_t level_of(const cop_space *space, cop_space_axis axis, int64_t value)
+static int32_t level_of(const cop_space *space, cop_space_axis kind, int64_t value)
 {
     int64_t low = 0;
-    int64_t high = space->count[axis];
+    int64_t high = space->count[kind];
     while (low < high) {
         const int64_t middle = low + (high - low) / 2;
-        if (space->value[axis][space->sorted[axis][middle]] < value) {
+        if (space->value[kind][space->sorted[kind][middle]] < value) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    return low < space->count[axis] && space->value[axis][space->sorted[axis][low]] == value
+    return low < space->count[kind] && space->value[kind][space->sorted[kind][low]] == value
                ? (int32_t)low
                : -1;
 }
 
-static int32_t level_of_ffn(const cop_space *space, int64_t hidden, int64_t width)
+static int32_t level_of_ratio(const cop_space *space, int64_t hidden, int64_t width)
 {
-    if (space->ratio == NULL) {
-        return level_of(space, COP_SPACE_FFN, width);
-    }
     for (int64_t f = 0; f < space->count[COP_SPACE_FFN]; f++) {
         if (cop_space_ffn(space, f, hidden) == width) {
             return space->rank[COP_SPACE_FFN][f];
@@ -97,24 +231,67 @@ static int32_t level_of_ffn(const cop_space *space, int64_t hidden, int64_t widt
     return -1;
 }
 
+static int32_t level_of_pair(const cop_space_domain *domain, const cop_layer_arch *block)
+{
+    for (int64_t i = 0; i < domain->space->pairs; i++) {
+        const cop_space_pair *pair = &domain->space->pair[i];
+        if (pair->heads == block->heads && pair->kv_heads == block->kv_heads) {
+            return domain->pair_rank[i];
+        }
+    }
+    return -1;
+}
+
+// Level of a block's size on an axis, shared or a layer's own.
+static int32_t level_of_block(const cop_space_domain *domain, const domain_axis *axis,
+                              const cop_layer_arch *block, int64_t hidden_at)
+{
+    const cop_space *space = domain->space;
+    switch (axis->kind) {
+    case COP_SPACE_HEADS:
+        return axis->layer >= 0 ? level_of_pair(domain, block)
+                                : level_of(space, COP_SPACE_HEADS, block->heads);
+    case COP_SPACE_KV_HEADS:
+        return level_of(space, COP_SPACE_KV_HEADS,
+                        space->is_grouped ? block->heads / block->kv_heads : block->kv_heads);
+    case COP_SPACE_FFN:
+        return space->ratio != NULL ? level_of_ratio(space, hidden_at, block->ffn)
+                                    : level_of(space, COP_SPACE_FFN, block->ffn);
+    case COP_SPACE_LAYERS:
+    case COP_SPACE_HIDDEN:
+    case COP_SPACE_AXIS_COUNT: break;
+    }
+    return -1;
+}
+
 bool cop_space_domain_genome(const cop_space_domain *domain, const cop_candidate *candidate,
                              int32_t *genome)
 {
     const cop_space *space = domain->space;
+    const int32_t layers = level_of(space, COP_SPACE_LAYERS, candidate->layers);
+    const int32_t hidden = level_of(space, COP_SPACE_HIDDEN, candidate->hidden);
+    const cop_layer_arch alike = {.heads = candidate->heads,
+                                  .kv_heads = candidate->kv_heads > 0 ? candidate->kv_heads : 1,
+                                  .ffn = candidate->ffn};
 
-    genome[COP_SPACE_LAYERS] = level_of(space, COP_SPACE_LAYERS, candidate->layers);
-    genome[COP_SPACE_HEADS] = level_of(space, COP_SPACE_HEADS, candidate->heads);
-    genome[COP_SPACE_KV_HEADS] = level_of(space, COP_SPACE_KV_HEADS,
-                                          space->is_grouped && candidate->kv_heads > 0
-                                              ? candidate->heads / candidate->kv_heads
-                                              : candidate->kv_heads);
-    genome[COP_SPACE_HIDDEN] = level_of(space, COP_SPACE_HIDDEN, candidate->hidden);
-    genome[COP_SPACE_FFN] = -1;
-    if (genome[COP_SPACE_HIDDEN] >= 0) {
-        genome[COP_SPACE_FFN] =
-            level_of_ffn(space, position(space, COP_SPACE_HIDDEN, genome), candidate->ffn);
+    if (layers < 0 || hidden < 0 || (candidate->layer != NULL && !domain->is_layered)) {
+        return false;
     }
-    for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
+    genome[domain->at[COP_SPACE_LAYERS]] = layers;
+    genome[domain->at[COP_SPACE_HIDDEN]] = hidden;
+    for (int i = 0; i < domain->view.axes; i++) {
+        const domain_axis *axis = &domain->axis[i];
+        if (axis->kind == COP_SPACE_LAYERS || axis->kind == COP_SPACE_HIDDEN) {
+            continue;
+        }
+        if (axis->layer >= candidate->layers) {
+            genome[i] = 0;
+            continue;
+        }
+        const cop_layer_arch *block = candidate->layer == NULL
+                                          ? &alike
+                                          : &candidate->layer[axis->layer < 0 ? 0 : axis->layer];
+        genome[i] = level_of_block(domain, axis, block, space->sorted[COP_SPACE_HIDDEN][hidden]);
         if (genome[i] < 0) {
             return false;
         }
@@ -127,78 +304,71 @@ bool cop_space_domain_genome(const cop_space_domain *domain, const cop_candidate
 static double violation(const void *context, const int32_t *genome)
 {
     const cop_space_domain *domain = context;
-    cop_space_point point;
-    int64_t index = 0;
-
-    if (!take_point(domain->space, genome, &point, &index)) {
-        return (double)INFINITY;
-    }
-    const cop_space_parts parts = cop_space_measure(domain->space, &point);
-    return cop_space_violation(domain->space, &parts);
+    sizes s;
+    return take_genome(domain, genome, NULL, &s) ? cop_space_violation(domain->space, &s.parts)
+                                                 : (double)INFINITY;
 }
 
 static double value(const void *context, int axis, int32_t level)
 {
     const cop_space_domain *domain = context;
     const cop_space *space = domain->space;
-    const int64_t at = space->sorted[axis][level];
-    return axis == COP_SPACE_FFN && space->ratio != NULL ? space->ratio[at]
-                                                         : (double)space->value[axis][at];
+    const cop_space_axis kind = domain->axis[axis].kind;
+    if (kind == COP_SPACE_HEADS && domain->axis[axis].layer >= 0) {
+        const cop_space_pair *pair = &space->pair[domain->pair_sorted[level]];
+        return (double)(pair->heads + pair->kv_heads); // what the block's matrices grow with
+    }
+    const int64_t at = space->sorted[kind][level];
+    return kind == COP_SPACE_FFN && space->ratio != NULL ? space->ratio[at]
+                                                         : (double)space->value[kind][at];
 }
 
 static void describe(const void *context, const int32_t *genome, double *features)
 {
     const cop_space_domain *domain = context;
-    cop_candidate candidate;
+    cop_layer_arch blocks[COP_ARCH_LAYERS_MAX];
+    cop_candidate c;
 
-    if (!cop_space_domain_candidate(domain, genome, &candidate)) {
+    if (!cop_space_domain_candidate(domain, genome, blocks, &c)) {
         for (int i = 0; i < domain->view.features; i++) {
             features[i] = (double)NAN;
         }
         return;
     }
-    const double own[COP_SPACE_FEATURES] = {(double)candidate.layers,
-                                            (double)candidate.hidden,
-                                            (double)candidate.heads,
-                                            (double)candidate.kv_heads,
-                                            (double)candidate.ffn,
-                                            (double)candidate.layers / (double)candidate.hidden,
-                                            log((double)candidate.cost.params),
-                                            log((double)candidate.cost.params_non_embedding),
-                                            log((double)candidate.cost.total_bytes),
-                                            log(candidate.cost.flops_per_token)};
+    const double own[COP_SPACE_FEATURES] = {(double)c.layers,
+                                            (double)c.hidden,
+                                            (double)c.heads,
+                                            (double)c.kv_heads,
+                                            (double)c.ffn,
+                                            (double)c.layers / (double)c.hidden,
+                                            log((double)c.cost.params),
+                                            log((double)c.cost.params_non_embedding),
+                                            log((double)c.cost.total_bytes),
+                                            log(c.cost.flops_per_token)};
     for (int i = 0; i < COP_SPACE_FEATURES; i++) {
         features[i] = own[i];
     }
     if (domain->extra.count > 0) {
-        domain->extra.describe(domain->extra.context, &candidate, features + COP_SPACE_FEATURES);
+        domain->extra.describe(domain->extra.context, &c, features + COP_SPACE_FEATURES);
     }
 }
 
 static void strata(const void *context, const int32_t *genome, double *size, double *shape)
 {
-    const cop_space_domain *domain = context;
-    cop_space_point point;
-    int64_t index = 0;
-
-    *size = (double)NAN;
-    *shape = (double)NAN;
-    if (take_point(domain->space, genome, &point, &index)) {
-        *size = (double)cop_space_measure(domain->space, &point).params;
-        *shape = (double)point.layers / (double)point.hidden;
-    }
+    sizes s;
+    const bool is_one = take_genome(context, genome, NULL, &s);
+    *size = is_one ? (double)s.parts.params : (double)NAN;
+    *shape = is_one ? (double)s.layers / (double)s.hidden : (double)NAN;
 }
 
 static void known(const void *context, const int32_t *genome, double *objective)
 {
     const cop_space_domain *domain = context;
     const cop_space *space = domain->space;
-    cop_space_point point;
-    int64_t index = 0;
+    sizes s;
 
-    const bool is_one = take_point(space, genome, &point, &index);
-    const cop_space_parts parts = is_one ? cop_space_measure(space, &point) : (cop_space_parts){0};
-    const cop_cost cost = cop_space_cost(space, &parts);
+    const bool is_one = take_genome(domain, genome, NULL, &s);
+    const cop_cost cost = is_one ? cop_space_cost(space, &s.parts) : (cop_cost){0};
     for (int i = 0; i < space->objectives; i++) {
         objective[i] = (double)NAN;
         switch (space->objective[i]) {
@@ -215,10 +385,71 @@ static void known(const void *context, const int32_t *genome, double *objective)
 
 // --- Life cycle ---------------------------------------------------------------------------------
 
+static void add_axis(cop_space_domain *domain, cop_space_axis kind, int layer)
+{
+    const bool is_pair = kind == COP_SPACE_HEADS && layer >= 0;
+    const int64_t levels = is_pair ? domain->space->pairs : domain->space->count[kind];
+    if (layer < 0) {
+        domain->at[kind] = domain->view.axes;
+    }
+    domain->axis[domain->view.axes] = (domain_axis){.kind = kind, .layer = layer};
+    domain->levels[domain->view.axes++] = (int32_t)levels;
+}
+
+// Axes that all layers share, then those of each layer of the deepest candidate.
+static void list_axes(cop_space_domain *domain, int64_t deepest)
+{
+    const cop_space *space = domain->space;
+    for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
+        const cop_space_axis kind = (cop_space_axis)i;
+        const bool is_head = kind == COP_SPACE_HEADS || kind == COP_SPACE_KV_HEADS;
+        domain->at[i] = -1;
+        if (!(is_head && space->has_layer_pairs) &&
+            !(kind == COP_SPACE_FFN && space->has_layer_ffn)) {
+            add_axis(domain, kind, -1);
+        }
+    }
+    for (int layer = 0; domain->is_layered && layer < deepest; layer++) {
+        if (space->has_layer_pairs) {
+            add_axis(domain, COP_SPACE_HEADS, layer);
+        }
+        if (space->has_layer_ffn) {
+            add_axis(domain, COP_SPACE_FFN, layer);
+        }
+    }
+}
+
+// Ascending by heads + kv_heads, then by heads. Pairs are few: insertion.
+static void sort_pairs(cop_space_domain *domain)
+{
+    const cop_space *space = domain->space;
+    for (int64_t i = 0; i < space->pairs; i++) {
+        const cop_space_pair *pair = &space->pair[i];
+        int64_t k = i;
+        for (; k > 0; k--) {
+            const cop_space_pair *before = &space->pair[domain->pair_sorted[k - 1]];
+            const int64_t difference =
+                before->heads + before->kv_heads - pair->heads - pair->kv_heads;
+            if (difference < 0 || (difference == 0 && before->heads < pair->heads)) {
+                break;
+            }
+            domain->pair_sorted[k] = domain->pair_sorted[k - 1];
+        }
+        domain->pair_sorted[k] = (int32_t)i;
+    }
+    for (int64_t i = 0; i < space->pairs; i++) {
+        domain->pair_rank[domain->pair_sorted[i]] = (int32_t)i;
+    }
+}
+
 cop_status cop_space_domain_create(cop_space_domain **out, const cop_space *space,
                                    const cop_space_features *features, cop_error *err)
 {
     const int extra = features == NULL ? 0 : features->count;
+    const int64_t layers = space->count[COP_SPACE_LAYERS];
+    const int64_t deepest =
+        space->value[COP_SPACE_LAYERS][space->sorted[COP_SPACE_LAYERS][layers - 1]];
+    cop_status status = COP_OK;
     cop_space_domain *domain = NULL;
 
     *out = NULL;
@@ -231,13 +462,20 @@ cop_status cop_space_domain_create(cop_space_domain **out, const cop_space *spac
         return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory for the space", space->path);
     }
     domain->space = space;
+    domain->is_layered = space->has_layer_pairs || space->has_layer_ffn;
     domain->extra = extra > 0 ? *features : (cop_space_features){0};
-    for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
-        domain->levels[i] = (int32_t)space->count[i];
+    domain->axis = cop_alloc(COP_DOMAIN_AXES_MAX, sizeof *domain->axis);
+    domain->levels = cop_alloc(COP_DOMAIN_AXES_MAX, sizeof *domain->levels);
+    domain->pair_sorted = cop_alloc((size_t)space->pairs, sizeof *domain->pair_sorted);
+    domain->pair_rank = cop_alloc((size_t)space->pairs, sizeof *domain->pair_rank);
+    if (domain->axis == NULL || domain->levels == NULL || domain->pair_sorted == NULL ||
+        domain->pair_rank == NULL) {
+        status = COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory for the space", space->path);
+        goto done;
     }
-    domain->view = (cop_domain){.axes = COP_SPACE_AXIS_COUNT,
+    sort_pairs(domain);
+    domain->view = (cop_domain){.context = domain,
                                 .levels = domain->levels,
-                                .context = domain,
                                 .canonicalize = canonicalize,
                                 .violation = violation,
                                 .value = value,
@@ -245,13 +483,24 @@ cop_status cop_space_domain_create(cop_space_domain **out, const cop_space *spac
                                 .describe = describe,
                                 .strata = strata,
                                 .known = known};
+    list_axes(domain, deepest);
     *out = domain;
-    return COP_OK;
+    domain = NULL;
+
+done:
+    cop_space_domain_destroy(domain);
+    return status;
 }
 
 void cop_space_domain_destroy(cop_space_domain *domain)
 {
-    cop_free(domain);
+    if (domain != NULL) {
+        cop_free(domain->axis);
+        cop_free(domain->levels);
+        cop_free(domain->pair_sorted);
+        cop_free(domain->pair_rank);
+        cop_free(domain);
+    }
 }
 
 const cop_domain *cop_space_domain_view(const cop_space_domain *domain)
@@ -259,7 +508,10 @@ const cop_domain *cop_space_domain_view(const cop_space_domain *domain)
     return &domain->view;
 }
 
-const char *cop_space_domain_axis_name(const cop_space_domain *domain, int axis)
+const char *cop_space_domain_axis_name(const cop_space_domain *domain, int axis, int *layer)
 {
-    return cop_space_key(domain->space, (cop_space_axis)axis);
+    if (layer != NULL) {
+        *layer = domain->axis[axis].layer;
+    }
+    return cop_space_key(domain->space, domain->axis[axis].kind);
 }

@@ -1,6 +1,10 @@
 // A space of a teacher as strategies see it (search/domain.h): one axis for each axis of the study, its
 // levels the values in ascending order, so that neighbouring levels are alike however the study lists
 // them. Bounds of the budget are the domain's violation, costs its known objectives and features.
+//
+// Where layers choose by themselves, axes of the single layers follow those that all share: for each layer of
+// the deepest candidate first its heads (a level is a pair of heads and kv_heads that fit, ascending), then its
+// ffn. Levels of layers that a candidate does not have no longer matter.
 
 #ifndef COP_SEARCH_SPACE_DOMAIN_H
 #define COP_SEARCH_SPACE_DOMAIN_H
@@ -33,18 +37,20 @@ void cop_space_domain_destroy(cop_space_domain *domain);
 
 // - violation: Σ over the bounds of the budget that are known by formula, of (value - max) / max or
 //   (min - value) / min (of the difference alone where the bound is 0); +infinity for no architecture;
-// - canonicalize: of ratios that round to the same width the first in the study stands for all;
+// - canonicalize: of ratios that round to the same width the first in the study stands for all; levels of
+//   layers beyond the candidate's depth become 0;
 // - strata: params, and layers / hidden;
 // - known: the study's objectives, NaN for the loss.
 const cop_domain *cop_space_domain_view(const cop_space_domain *domain);
 
-// "layers", "ffn": what an axis of the domain stands for.
-const char *cop_space_domain_axis_name(const cop_space_domain *domain, int axis);
+// What an axis of the domain stands for: "layers", "ffn"; *layer (may be NULL) is -1, or the layer that chooses.
+const char *cop_space_domain_axis_name(const cop_space_domain *domain, int axis, int *layer);
 
 // The candidate of a genome, whether it meets the budget or not; false when it is no architecture. Equal
-// candidates have equal ids, whatever their genomes.
+// candidates have equal ids, whatever their genomes. `blocks` [COP_ARCH_LAYERS_MAX] is filled and borrowed by a
+// candidate whose blocks differ; NULL is enough for spaces in which layers do not choose by themselves.
 bool cop_space_domain_candidate(const cop_space_domain *domain, const int32_t *genome,
-                                cop_candidate *out);
+                                cop_layer_arch *blocks, cop_candidate *out);
 
 // The canonical genome [axes] of a candidate of this space; false when an axis lacks its value.
 bool cop_space_domain_genome(const cop_space_domain *domain, const cop_candidate *candidate,

@@ -75,6 +75,39 @@ int64_t cop_space_first_equal(const cop_space *space, int64_t ffn, int64_t hidde
 
 // --- Costs --------------------------------------------------------------------------------------
 
+cop_space_parts cop_space_base(const cop_space *space, int64_t hidden)
+{
+    const cop_arch *teacher = &space->teacher;
+    cop_space_parts parts = {.embedding = teacher->vocab * hidden};
+
+    parts.params_non_embedding = hidden * (teacher->norm == COP_NORM_RMS ? 1 : 2);
+    parts.params = parts.params_non_embedding + (teacher->is_tied ? 1 : 2) * parts.embedding;
+    return parts;
+}
+
+cop_space_parts cop_space_block(const cop_space *space, int64_t hidden, const cop_layer_arch *block)
+{
+    const cop_space_point point = {.layers = 1,
+                                   .heads = block->heads,
+                                   .kv_heads = block->kv_heads,
+                                   .ffn = block->ffn,
+                                   .hidden = hidden};
+    const cop_space_parts one = cop_space_measure(space, &point);
+    const cop_space_parts base = cop_space_base(space, hidden);
+    return cop_space_add(&one, &base, -1);
+}
+
+cop_space_parts cop_space_add(const cop_space_parts *a, const cop_space_parts *b, int64_t times)
+{
+    return (cop_space_parts){.matmul_params = a->matmul_params + times * b->matmul_params,
+                             .params_non_embedding =
+                                 a->params_non_embedding + times * b->params_non_embedding,
+                             .params = a->params + times * b->params,
+                             .embedding = a->embedding + times * b->embedding,
+                             .queries = a->queries + times * b->queries,
+                             .keys = a->keys + times * b->keys};
+}
+
 cop_space_parts cop_space_measure(const cop_space *space, const cop_space_point *point)
 {
     const cop_arch *teacher = &space->teacher;
@@ -100,29 +133,46 @@ cop_space_parts cop_space_measure(const cop_space *space, const cop_space_point 
     return parts;
 }
 
+static int64_t weights_bytes(const cop_space_use *use, const cop_space_parts *parts)
+{
+    return parts->params * (int64_t)cop_dtype_bytes(use->weights);
+}
+
+static int64_t kv_cache_bytes(const cop_space_use *use, const cop_space_parts *parts)
+{
+    return 2 * use->batch * use->sequence * parts->keys * (int64_t)cop_dtype_bytes(use->kv);
+}
+
+static double flops_per_token(const cop_space_use *use, const cop_space_parts *parts)
+{
+    return 2.0 * (double)(parts->matmul_params + parts->embedding) +
+           4.0 * (double)use->flops_sequence * (double)parts->queries;
+}
+
 cop_cost cop_space_cost(const cop_space *space, const cop_space_parts *parts)
 {
+    const cop_space_use *use = &space->use[0];
     cop_cost cost = {.params = parts->params,
                      .params_non_embedding = parts->params_non_embedding,
-                     .matmul_params = parts->matmul_params};
+                     .matmul_params = parts->matmul_params,
+                     .weights_bytes = weights_bytes(use, parts),
+                     .kv_cache_bytes = kv_cache_bytes(use, parts),
+                     .flops_per_token = flops_per_token(use, parts)};
 
-    cost.weights_bytes = cost.params * (int64_t)cop_dtype_bytes(space->memory_weights);
-    cost.kv_cache_bytes = 2 * space->memory_batch * space->memory_sequence * parts->keys *
-                          (int64_t)cop_dtype_bytes(space->memory_kv);
     cost.total_bytes = cost.weights_bytes + cost.kv_cache_bytes;
-    cost.flops_per_token = 2.0 * (double)(cost.matmul_params + parts->embedding) +
-                           4.0 * (double)space->flops_sequence * (double)parts->queries;
     return cost;
 }
 
 double cop_space_bound_value(const cop_space *space, const cop_space_bound *bound,
                              const cop_space_parts *parts)
 {
+    const cop_space_use *use = &space->use[bound->use];
     switch (bound->metric) {
     case COP_SPACE_PARAMS: return (double)parts->params;
     case COP_SPACE_PARAMS_NON_EMBEDDING: return (double)parts->params_non_embedding;
-    case COP_SPACE_MEMORY_BYTES: return (double)cop_space_cost(space, parts).total_bytes;
-    case COP_SPACE_FLOPS_PER_TOKEN: return cop_space_cost(space, parts).flops_per_token;
+    case COP_SPACE_MEMORY_BYTES:
+        return (double)(weights_bytes(use, parts) + kv_cache_bytes(use, parts));
+    case COP_SPACE_FLOPS_PER_TOKEN: return flops_per_token(use, parts);
     case COP_SPACE_METRIC_COUNT: break;
     }
     return 0.0;
@@ -167,11 +217,9 @@ bool cop_space_pair_at(const cop_space *space, int64_t heads, int64_t kv_heads, 
     return out->heads / value <= group;
 }
 
-void cop_space_fill(const cop_space *space, const cop_space_point *point, int64_t index,
-                    cop_candidate *out)
+void cop_space_fill(const cop_space *space, const cop_space_point *point, int64_t ffn,
+                    int64_t index, cop_candidate *out)
 {
-    const int64_t ffn_count = space->count[COP_SPACE_FFN];
-    const int64_t ffn = index / space->count[COP_SPACE_HIDDEN] % ffn_count;
     const cop_space_parts parts = cop_space_measure(space, point);
 
     *out = (cop_candidate){.grid_index = index,
@@ -188,15 +236,36 @@ void cop_space_fill(const cop_space *space, const cop_space_point *point, int64_
                    (long long)out->ffn);
 }
 
-bool cop_space_at(const cop_space *space, int64_t index, cop_candidate *out)
+void cop_space_fill_blocks(const cop_space *space, int64_t layers, int64_t hidden, int64_t ffn,
+                           const cop_layer_arch *blocks, int64_t index, cop_candidate *out)
+{
+    cop_space_parts parts = cop_space_base(space, hidden);
+
+    for (int64_t i = 0; i < layers; i++) {
+        const cop_space_parts block = cop_space_block(space, hidden, &blocks[i]);
+        parts = cop_space_add(&parts, &block, 1);
+    }
+    *out = (cop_candidate){.grid_index = index,
+                           .layers = layers,
+                           .hidden = hidden,
+                           .head_dim = space->teacher.head_dim,
+                           .ffn_ratio = space->ratio != NULL ? space->ratio[ffn] : (double)NAN,
+                           .cost = cop_space_cost(space, &parts)};
+    cop_candidate_name(out, blocks);
+}
+
+bool cop_space_at(const cop_space *space, int64_t index, cop_layer_arch *blocks, cop_candidate *out)
 {
     int64_t digit[COP_SPACE_AXIS_COUNT];
     int64_t rest = index;
     cop_space_pair pair;
 
     *out = (cop_candidate){0};
-    if (index < 0 || index >= space->size) {
+    if (index < 0 || index >= space->size || space->size == INT64_MAX) {
         return false;
+    }
+    if (space->has_layer_pairs || space->has_layer_ffn) {
+        return cop_space_at_layered(space, index, blocks, out);
     }
     for (int i = COP_SPACE_AXIS_COUNT - 1; i >= 0; i--) {
         digit[i] = rest % space->count[i];
@@ -214,6 +283,6 @@ bool cop_space_at(const cop_space *space, int64_t index, cop_candidate *out)
     if (point.ffn > space->block.ffn) {
         return false;
     }
-    cop_space_fill(space, &point, index, out);
+    cop_space_fill(space, &point, digit[COP_SPACE_FFN], index, out);
     return true;
 }

@@ -25,6 +25,7 @@ typedef struct change {
 typedef struct walk {
     const cop_space *space;
     cop_space_report *report;
+    cop_space_books books;
     cop_space_visit visit; // NULL: count only
     void *context;
     cop_error *err;
@@ -79,65 +80,12 @@ static void pair_limits(const cop_space *space, int64_t first, int64_t end, cop_
 
 // --- A subtree ----------------------------------------------------------------------------------
 
-static void note_nearest(walk *w, int bound, double value)
-{
-    double *nearest = &w->report->bound[bound].nearest;
-    const bool is_min = w->space->bound[bound].is_min;
-    if (isnan(*nearest) || (is_min ? value > *nearest : value < *nearest)) {
-        *nearest = value;
-    }
-}
-
-// A subtree between two points, of which `valid` of `points` are architectures. true when all of its bounds
-// are decided for all of it and the books are kept; then nothing of it need be visited. `is_exact`: the
-// two points belong to it.
 static bool settle(walk *w, const cop_space_point *least, const cop_space_point *most,
                    bool is_exact, int64_t points, int64_t valid)
 {
-    const cop_space *space = w->space;
-    const cop_space_parts low = cop_space_measure(space, least);
-    const cop_space_parts high = cop_space_measure(space, most);
-    bool is_violated[COP_BOUNDS] = {false};
-    double extreme[COP_BOUNDS] = {0.0};
-    int violated = 0;
-    int last = -1;
-
-    for (int i = 0; i < space->bounds && valid > 0; i++) {
-        const cop_space_bound *bound = &space->bound[i];
-        const double value_low = cop_space_bound_value(space, bound, &low);
-        const double value_high = cop_space_bound_value(space, bound, &high);
-        const bool holds_low = cop_space_bound_holds(bound, value_low);
-        if (holds_low != cop_space_bound_holds(bound, value_high)) {
-            return false;
-        }
-        if (holds_low) {
-            continue;
-        }
-        is_violated[i] = true;
-        extreme[i] = bound->is_min ? value_high : value_low;
-        const double nearest = w->report->bound[i].nearest;
-        if (!is_exact &&
-            (isnan(nearest) || (bound->is_min ? extreme[i] > nearest : extreme[i] < nearest))) {
-            return false; // one of its points may be the nearest yet
-        }
-        violated++;
-        last = i;
-    }
-    if (violated == 0 && valid > 0 && (w->visit != NULL || space->ratio != NULL)) {
-        return false; // its points are wanted
-    }
-    for (int i = 0; i < space->bounds; i++) {
-        if (is_violated[i]) {
-            w->report->bound[i].excluded += valid;
-            note_nearest(w, i, extreme[i]);
-        }
-    }
-    if (violated == 1) {
-        w->report->bound[last].only += valid;
-    }
-    w->report->invalid += points - valid;
-    w->report->feasible += violated == 0 ? valid : 0;
-    return true;
+    const cop_space_parts low = cop_space_measure(w->space, least);
+    const cop_space_parts high = cop_space_measure(w->space, most);
+    return cop_space_settle(&w->books, &low, &high, is_exact, points, valid);
 }
 
 // --- One row ------------------------------------------------------------------------------------
@@ -256,7 +204,7 @@ static void check_point(walk *w, const row *r, int64_t rank)
         violated++;
         last = i;
         w->report->bound[i].excluded++;
-        note_nearest(w, i, value);
+        cop_space_note_nearest(&w->books, i, value);
     }
     if (violated == 1) {
         w->report->bound[last].only++;
@@ -278,7 +226,8 @@ static void search_nearest(walk *w, const row *r, int bound, int64_t first, int6
         }
         const cop_space_point point = row_point(w, r, rank);
         const cop_space_parts parts = cop_space_measure(w->space, &point);
-        note_nearest(w, bound, cop_space_bound_value(w->space, &w->space->bound[bound], &parts));
+        cop_space_note_nearest(&w->books, bound,
+                               cop_space_bound_value(w->space, &w->space->bound[bound], &parts));
     }
 }
 
@@ -340,7 +289,7 @@ static cop_status visit_row(walk *w, const row *r, int64_t first)
         w->report->feasible++;
         if (w->visit != NULL) {
             cop_candidate candidate;
-            cop_space_fill(space, &point, first + at, &candidate);
+            cop_space_fill(space, &point, r->ffn, first + at, &candidate);
             status = w->visit(w->context, &candidate, w->err);
         }
     }
@@ -470,6 +419,14 @@ static void measure_plane(walk *w)
                            space->sorted[COP_SPACE_HIDDEN][hiddens - 1]);
 }
 
+static cop_status fail_with_size(const cop_space *space, cop_error *err)
+{
+    return COP_FAIL(err, COP_ERR_CONFIG,
+                    "%s: space: the grid has about 10^%.1f points, too many to list "
+                    "(search.strategy random, stratified, nsga2 and surrogate need no list)",
+                    space->path, cop_space_log10_size(space));
+}
+
 cop_status cop_space_walk(const cop_space *space, cop_space_report *report, cop_space_visit visit,
                           void *context, cop_error *err)
 {
@@ -478,7 +435,16 @@ cop_status cop_space_walk(const cop_space *space, cop_space_report *report, cop_
     const int64_t heads = space->count[COP_SPACE_HEADS] * space->count[COP_SPACE_KV_HEADS];
     const int64_t plane = space->count[COP_SPACE_FFN] * space->count[COP_SPACE_HIDDEN];
 
-    cop_space_report_start(report, space);
+    cop_space_bounds(space, report);
+    if (!cop_space_is_listed(space)) {
+        report->feasible = INT64_MAX;
+        return visit == NULL ? COP_OK : fail_with_size(space, err);
+    }
+    if (space->has_layer_pairs || space->has_layer_ffn) {
+        return cop_space_walk_layered(space, report, visit, context, err);
+    }
+    w.books = (cop_space_books){
+        .space = space, .report = report, .lists = visit != NULL || space->ratio != NULL};
     w.is_found = cop_alloc((size_t)space->count[COP_SPACE_HIDDEN], sizeof *w.is_found);
     w.valid_in_row = cop_alloc((size_t)space->count[COP_SPACE_FFN], sizeof *w.valid_in_row);
     if (w.is_found == NULL || w.valid_in_row == NULL) {

@@ -264,16 +264,7 @@ static cop_status finish(cop_study_file *study, bool needs_data, cop_error *err)
     }
     COP_TRY(status, check_data(study, needs_data, err));
     COP_TRY(status, check_bounds(study, err));
-    if (study->axis[COP_SPACE_FFN].node != NULL && study->ffn_ratio.node != NULL) {
-        status = cop_config_fail(study->ffn_ratio.node, err,
-                                 "stands beside space.ffn (allowed: one of the two)");
-        goto done;
-    }
-    if (study->axis[COP_SPACE_KV_HEADS].node != NULL && study->kv_groups.node != NULL) {
-        status = cop_config_fail(study->kv_groups.node, err,
-                                 "stands beside space.kv_heads (allowed: one of the two)");
-        goto done;
-    }
+    COP_TRY(status, cop_study_space_check(study, err));
     COP_TRY(status, finish_rungs(study, err));
     COP_TRY(status, finish_targets(study, err));
     COP_TRY(status, finish_trainer(study, err));
@@ -416,6 +407,7 @@ void cop_study_file_release(cop_study_file *study)
 {
     for (int i = 0; i < COP_SPACE_AXIS_COUNT; i++) {
         cop_free(study->axis[i].value);
+        cop_free(study->layer_axis[i].value);
     }
     cop_free(study->ffn_ratio.value);
     cop_free_space_destroy(study->free);

@@ -44,6 +44,22 @@ typedef struct cop_bound {
     double max; // +inf when absent
 } cop_bound;
 
+enum {
+    COP_STUDY_WORKLOADS_MAX = 8,
+    COP_WORKLOAD_NAME_BYTES = 24,
+    COP_STUDY_LATENCIES_MAX = 1 + COP_STUDY_WORKLOADS_MAX
+};
+
+// A use that candidates must be fit for, beside the others.
+typedef struct cop_workload {
+    char name[COP_WORKLOAD_NAME_BYTES];
+    int64_t batch, sequence; // of the KV cache and of the timed pass; of attention's FLOPs
+    cop_dtype weights, kv;
+    cop_bound memory_bytes;
+    cop_bound flops_per_token;
+    cop_bound latency_ms;
+} cop_workload;
+
 typedef struct cop_study_file {
     char path[COP_STUDY_PATH_BYTES];
     char teacher[COP_STUDY_PATH_BYTES];    // relative paths are relative to the study file
@@ -57,7 +73,9 @@ typedef struct cop_study_file {
     cop_axis_values axis[COP_SPACE_AXIS_COUNT];
     cop_axis_values ffn_ratio; // exclusive with axis[COP_SPACE_FFN]
     cop_axis_values kv_groups; // query heads per KV head; exclusive with axis[COP_SPACE_KV_HEADS]
-    int64_t head_dim;          // 0: not named; else it must be the teacher's
+    cop_axis_values
+        layer_axis[COP_SPACE_AXIS_COUNT]; // heads, kv_heads and ffn of each layer by itself
+    int64_t head_dim;                     // 0: not named; else it must be the teacher's
 
     cop_bound params;
     cop_bound params_non_embedding;
@@ -68,6 +86,8 @@ typedef struct cop_study_file {
     cop_dtype memory_weights, memory_kv;
     int64_t flops_sequence;
     int64_t latency_batch, latency_sequence;
+    cop_workload workload[COP_STUDY_WORKLOADS_MAX];
+    int workloads;
 
     cop_objective objective[4];
     int objectives;
@@ -128,6 +148,18 @@ void cop_study_file_release(cop_study_file *study);
 // "<path of the study file without .yaml or .yml>.study": the study directory when none is named.
 // Owned by the caller (cop_free); NULL when memory is exhausted.
 char *cop_study_file_directory(const char *path);
+
+// One budget of latency: what is timed and its bound.
+typedef struct cop_latency_budget {
+    const char *name; // of the workload, "" for budget.latency_ms; borrowed from the study
+    cop_bound bound;
+    int64_t batch, sequence;
+} cop_latency_budget;
+
+// The budgets of latency that have a bound: budget.latency_ms first, then the workloads'. Returns their
+// number.
+int cop_study_latencies(const cop_study_file *study,
+                        cop_latency_budget out[COP_STUDY_LATENCIES_MAX]);
 
 // --- The table of keys --------------------------------------------------------------------------
 

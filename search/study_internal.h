@@ -6,15 +6,16 @@
 #include "search/study_file.h"
 
 typedef enum cop_study_kind {
-    COP_STUDY_PATH = 0, // text, relative to the study file; a char[COP_STUDY_PATH_BYTES]
-    COP_STUDY_TEXT,     // as it stands; a char[COP_STUDY_PATH_BYTES]
-    COP_STUDY_INTEGER,  // int64_t or uint64_t
-    COP_STUDY_NUMBER,   // double
-    COP_STUDY_BOOLEAN,  // bool
-    COP_STUDY_CHOICE,   // an enum; the index of the word
-    COP_STUDY_AXIS,     // cop_axis_values of whole sizes
-    COP_STUDY_RATIOS,   // cop_axis_values of ratios
-    COP_STUDY_LAYERS,   // cop_layer_set
+    COP_STUDY_PATH = 0,  // text, relative to the study file; a char[COP_STUDY_PATH_BYTES]
+    COP_STUDY_TEXT,      // as it stands; a char[COP_STUDY_PATH_BYTES]
+    COP_STUDY_INTEGER,   // int64_t or uint64_t
+    COP_STUDY_NUMBER,    // double
+    COP_STUDY_BOOLEAN,   // bool
+    COP_STUDY_CHOICE,    // an enum; the index of the word
+    COP_STUDY_AXIS,      // cop_axis_values of whole sizes
+    COP_STUDY_RATIOS,    // cop_axis_values of ratios
+    COP_STUDY_LAYERS,    // cop_layer_set
+    COP_STUDY_WORKLOADS, // names, each with its bounds
     COP_STUDY_OBJECTIVES,
     COP_STUDY_RUNGS,
     COP_STUDY_STRATEGY
@@ -58,8 +59,15 @@ COP_MUST_CHECK cop_status cop_study_axis_read(cop_axis_values *out, const cop_st
 
 // --- study_space.c ------------------------------------------------------------------------------
 
+// Two keys for one axis are refused.
+COP_MUST_CHECK cop_status cop_study_space_check(const cop_study_file *study, cop_error *err);
+
 COP_MUST_CHECK cop_status cop_study_layers_read(cop_layer_set *out, const cop_study_row *row,
                                                 const cop_config_node *node, cop_error *err);
 void cop_study_layers_append(cop_text *out, const cop_layer_set *layers);
+
+COP_MUST_CHECK cop_status cop_study_workloads_read(cop_study_file *study,
+                                                   const cop_config_node *node, cop_error *err);
+void cop_study_workloads_append(cop_text *out, const cop_study_file *study);
 
 #endif

@@ -55,6 +55,12 @@ static const cop_study_row rows[] = {
     {"space.ffn_ratio", COP_STUDY_RATIOS, FIELD(ffn_ratio), 0.01, 64, {NULL}, "of hidden", "none",
      "width of the MLP as a multiple of hidden; a product that is not whole is rounded to the nearest multiple of 8", false},
 
+    {"space.heads@layer", COP_STUDY_AXIS, FIELD(layer_axis[COP_SPACE_HEADS]), 1, COP_ARCH_HEADS_MAX, {NULL}, "", "none",
+     "query heads, chosen for each layer by itself; instead of heads", false},
+    {"space.kv_heads@layer", COP_STUDY_AXIS, FIELD(layer_axis[COP_SPACE_KV_HEADS]), 1, COP_ARCH_HEADS_MAX, {NULL}, "", "none",
+     "key and value heads, chosen for each layer by itself; instead of kv_heads", false},
+    {"space.ffn@layer", COP_STUDY_AXIS, FIELD(layer_axis[COP_SPACE_FFN]), 1, COP_ARCH_FFN_MAX, {NULL}, "", "none",
+     "width of the MLP, chosen for each layer by itself; instead of ffn", false},
     {"space.keep_layers", COP_STUDY_LAYERS, FIELD(select.keep_layers), 0, COP_ARCH_LAYERS_MAX - 1, {NULL}, "", "none",
      "layers of the teacher, from 0, that are never dropped", false},
     {"space.drop_layers", COP_STUDY_LAYERS, FIELD(select.drop_layers), 0, COP_ARCH_LAYERS_MAX - 1, {NULL}, "", "none",
@@ -79,6 +85,9 @@ static const cop_study_row rows[] = {
      "sequences of the timed forward pass", false},
     {"budget.latency_ms.sequence", COP_STUDY_INTEGER, FIELD(latency_sequence), 1, 1e6, {NULL}, "tokens", "2048",
      "length of each sequence of the timed forward pass", false},
+
+    {"budget.workloads", COP_STUDY_WORKLOADS, FIELD(workload), 1, COP_STUDY_WORKLOADS_MAX, {NULL}, "", "none",
+     "further uses, each by its name with batch, sequence, weights, kv and min or max of memory_bytes, flops_per_token, latency_ms; all must hold", false},
 
     {"objectives", COP_STUDY_OBJECTIVES, FIELD(objective), 1, 4, {NULL}, "", "loss, params",
      "what the front is made of, all minimised, loss first", false},
@@ -245,6 +254,7 @@ static const char *type_name(cop_study_kind kind)
     case COP_STUDY_AXIS: return "sizes";
     case COP_STUDY_RATIOS: return "ratios";
     case COP_STUDY_LAYERS: return "list of layers";
+    case COP_STUDY_WORKLOADS: return "mapping";
     case COP_STUDY_OBJECTIVES: return "list of choices";
     case COP_STUDY_RUNGS: return "list of integers";
     }
@@ -265,6 +275,7 @@ cop_study_key cop_study_key_at(size_t index)
     case COP_STUDY_AXIS:
     case COP_STUDY_RATIOS:
     case COP_STUDY_LAYERS:
+    case COP_STUDY_WORKLOADS:
     case COP_STUDY_RUNGS:
         (void)snprintf(key.range, sizeof key.range, "%.16g..%.16g", row->min, row->max);
         break;
@@ -344,6 +355,7 @@ bool cop_study_key_value(const cop_study_file *study, size_t index, cop_text *ou
     case COP_STUDY_AXIS:
     case COP_STUDY_RATIOS: append_axis(out, field); break;
     case COP_STUDY_LAYERS: cop_study_layers_append(out, field); break;
+    case COP_STUDY_WORKLOADS: cop_study_workloads_append(out, study); break;
     case COP_STUDY_OBJECTIVES:
         for (int i = 0; i < study->objectives; i++) {
             cop_text_appendf(out, "%s%s", i > 0 ? ", " : "",

@@ -387,6 +387,7 @@ cop_status cop_study_row_read(cop_study_file *study, const cop_study_row *row,
     case COP_STUDY_AXIS:
     case COP_STUDY_RATIOS: status = cop_study_axis_read(field, row, node, err); break;
     case COP_STUDY_LAYERS: status = cop_study_layers_read(field, row, node, err); break;
+    case COP_STUDY_WORKLOADS: status = cop_study_workloads_read(study, node, err); break;
     case COP_STUDY_OBJECTIVES: status = read_objectives(study, node, err); break;
     case COP_STUDY_RUNGS: status = read_rungs(study, row, node, err); break;
     case COP_STUDY_STRATEGY: status = read_strategy(study, node, err); break;
@@ -440,6 +441,7 @@ void cop_study_row_default(cop_study_file *study, const cop_study_row *row)
     case COP_STUDY_RATIOS:
     case COP_STUDY_TEXT:
     case COP_STUDY_LAYERS:
+    case COP_STUDY_WORKLOADS:
     case COP_STUDY_RUNGS: break;
     }
 }

@@ -60,7 +60,7 @@ static cop_status send_outcome(const cop_run *run, const cop_outcome *outcome, c
     cop_message message = {.kind = COP_MESSAGE_OUTCOME,
                            .outcome = {.ticket = run->ticket,
                                        .is_stopped = outcome->is_stopped,
-                                       .latency_ms = outcome->latency_ms,
+                                       .latency = outcome->latency,
                                        .done = run->tokens_done,
                                        .seconds = outcome->seconds,
                                        .sequences = n,
@@ -82,11 +82,29 @@ static cop_status send_outcome(const cop_run *run, const cop_outcome *outcome, c
 
 // --- From rank 0 --------------------------------------------------------------------------------
 
-static cop_status take(int *from, cop_message *out, cop_error *err)
+// Blocks of the candidate that is to be evaluated, which lie behind the message.
+static void take_blocks(cop_run *run, cop_candidate *candidate, const double *values, int64_t count)
+{
+    candidate->layer = NULL;
+    if (count == 0 || count != 3 * candidate->layers || candidate->layers > COP_ARCH_LAYERS_MAX) {
+        return;
+    }
+    for (int64_t i = 0; i < candidate->layers; i++) {
+        run->blocks[i] = (cop_layer_arch){.heads = (int64_t)values[3 * i],
+                                          .kv_heads = (int64_t)values[3 * i + 1],
+                                          .ffn = (int64_t)values[3 * i + 2]};
+    }
+    candidate->layer = run->blocks;
+}
+
+static cop_status take(cop_run *run, int *from, cop_message *out, cop_error *err)
 {
     double *values = NULL;
     int64_t count = 0;
     const cop_status status = cop_message_take(from, out, &values, &count, err);
+    if (status == COP_OK && *from >= 0 && out->kind == COP_MESSAGE_ASSIGN) {
+        take_blocks(run, &out->work.assignment.candidate, values, count);
+    }
     cop_free(values);
     return status;
 }
@@ -115,7 +133,7 @@ bool cop_worker_is_stopping(cop_run *run)
     cop_message message;
     int from = -1;
     // A failure to look is one to send, too.
-    while (!run->wants_stop && take(&from, &message, NULL) == COP_OK && from == 0) {
+    while (!run->wants_stop && take(run, &from, &message, NULL) == COP_OK && from == 0) {
         run->has_quit = run->has_quit || message.kind == COP_MESSAGE_QUIT;
         run->is_dropped = run->is_dropped || message.kind == COP_MESSAGE_DROP;
         run->wants_stop = true;
@@ -139,7 +157,7 @@ static cop_status wait_message(cop_run *run, cop_message *out, cop_error *err)
     int from = -1;
 
     while (from < 0) {
-        COP_TRY(status, take(&from, out, err));
+        COP_TRY(status, take(run, &from, out, err));
         if (from >= 0) {
             break;
         }
@@ -149,7 +167,7 @@ static cop_status wait_message(cop_run *run, cop_message *out, cop_error *err)
             COP_TRY(status, cop_message_send(0, &message, NULL, 0, err));
         }
         if (is_left_alone(run)) {
-            COP_TRY(status, take(&from, out, err)); // its last word
+            COP_TRY(status, take(run, &from, out, err)); // its last word
             if (from < 0) {
                 status = fail_alone(run, err);
                 goto done;
@@ -181,7 +199,7 @@ static cop_status check_same(const cop_run *run, const cop_welcome *welcome, cop
 
 static void attempt(cop_run *run, const cop_assignment *assignment, cop_outcome *out)
 {
-    *out = (cop_outcome){.latency_ms = (double)NAN};
+    *out = (cop_outcome){.latency = cop_latencies_unknown()};
     if (assignment->stage != run->prepared_stage) {
         out->status = cop_run_prepare_teacher(run, assignment->stage, &out->error);
         if (out->status != COP_OK) {

@@ -36,8 +36,17 @@ cop_status cop_workers_assign(cop_run *run, int rank, cop_error *err)
         .kind = COP_MESSAGE_ASSIGN,
         .work = {.assignment = d->assignment,
                  .ticket = cop_scheduler_worker(workers->scheduler, rank)->ticket}};
+    // Blocks that differ travel behind the message, three numbers each.
+    const cop_layer_arch *layer = d->assignment.candidate.layer;
+    const int64_t layers = layer != NULL ? d->assignment.candidate.layers : 0;
+    double values[3 * COP_ARCH_LAYERS_MAX];
+    for (int64_t i = 0; i < layers; i++) {
+        values[3 * i] = (double)layer[i].heads;
+        values[3 * i + 1] = (double)layer[i].kv_heads;
+        values[3 * i + 2] = (double)layer[i].ffn;
+    }
     d->done = 0;
-    return cop_message_send(rank, &message, NULL, 0, err);
+    return cop_message_send(rank, &message, values, 3 * layers, err);
 }
 
 // Its share of the work ahead, in FLOPs that only compare with one another: all see the same tokens of a stage,

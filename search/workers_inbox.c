@@ -124,7 +124,7 @@ static cop_status take_outcome(cop_run *run, int rank, const cop_work_outcome *s
     cop_status status = COP_OK;
     cop_outcome outcome = {.status = sent->verdict.status,
                            .is_stopped = sent->is_stopped,
-                           .latency_ms = sent->latency_ms,
+                           .latency = sent->latency,
                            .seconds = sent->seconds};
 
     if (!cop_scheduler_heard(workers->scheduler, rank, sent->ticket, done - d->done, now)) {

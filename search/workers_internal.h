@@ -69,7 +69,7 @@ typedef struct cop_work_outcome {
     int64_t ticket;
     cop_verdict verdict;
     bool is_stopped;
-    double latency_ms;
+    cop_latencies latency;
     int64_t done;
     double seconds;
     int64_t sequences; // 0: no evaluation

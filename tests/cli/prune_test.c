@@ -116,6 +116,7 @@ static void prune_takes_every_choice(void **state)
         "--aggregation var_l2",
         "--depth-metric perplexity",
         "--depth contiguous --keep-ends",
+        "--keep-layers 0,2 --drop-layers 1",
         "--carry kept-minus-pruned",
         "--carry pruned-minus-kept --dtype bf16",
         "--dtype f16",
@@ -128,6 +129,9 @@ static void prune_takes_every_choice(void **state)
                        choices[i]);
         program_expect(line, 0, "{*\"kept_layers\": \\[*", "");
     }
+    program_expect("$coppice prune t --importance scores.h5 --to layers=2 --keep-layers 0 "
+                   "--drop-layers 2 -o listed",
+                   0, "*layers kept: 0 1*", "");
     program_expect("$coppice prune t --order random --to ffn=50 -o no-scores", 0, "*", "");
     program_expect(
         "$coppice prune t --order random --to hidden=43 -o odd", 0, "*",

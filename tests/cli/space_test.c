@@ -71,6 +71,48 @@ static void space_prints_a_table(void **state)
                    "");
 }
 
+#define MODELS "$source/configs/models/"
+
+static void layers_that_choose_by_themselves_have_blocks(void **state)
+{
+    (void)state;
+    json_t *space = run_json("printf \"teacher: " MODELS "nemotron-4-15b.json\\nspace: {layers: 2, "
+                             "ffn@layer: [24576, 8192]}\\n\" > layered.yaml;"
+                             " $coppice space layered.yaml --json 2>&1 | grep -v ^coppice");
+    const json_t *candidates = json_object_get(space, "candidates");
+    assert_int_equal(integer(space, "size"), 4);
+    assert_int_equal(json_array_size(candidates), 4);
+    const json_t *first = json_array_get(candidates, 0);
+    assert_string_equal(json_string_value(json_object_get(first, "id")), "L2-C6144-H48-K8-F24576");
+    assert_null(json_object_get(first, "blocks"));
+    const json_t *second = json_array_get(candidates, 1);
+    const json_t *block = json_array_get(json_object_get(second, "blocks"), 1);
+    assert_int_equal(json_integer_value(json_array_get(block, 2)), 8192);
+    assert_int_equal(integer(second, "ffn"), 16384);
+    json_decref(space);
+    program_expect("$coppice space layered.yaml", 0,
+                   "layers *~16384 *\n4 of 4 grid points are feasible",
+                   "*2 candidates have layers that differ in size: *");
+}
+
+static void a_space_beyond_any_list_is_told_by_its_size(void **state)
+{
+    (void)state;
+    program_expect("printf \"teacher: " MODELS "nemotron-4-15b.json\\nspace: {ffn@layer: {divisor: "
+                   "1024, max_cut: 0.4}}\\nbudget: {params: {max: 8e9}}\\n\" > huge.yaml;"
+                   " $coppice space huge.yaml",
+                   0,
+                   "100000000000000000000000000000000 grid points, about 10^32.0: *\n  params <= "
+                   "8000000000",
+                   "");
+    json_t *space = run_json("$coppice space huge.yaml --json");
+    assert_string_equal(json_string_value(json_object_get(space, "size")),
+                        "100000000000000000000000000000000");
+    assert_true(json_is_null(json_object_get(space, "feasible")));
+    assert_int_equal(json_array_size(json_object_get(space, "candidates")), 0);
+    json_decref(space);
+}
+
 static void plan_says_what_a_search_costs(void **state)
 {
     (void)state;
@@ -113,6 +155,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(space_gives_programs_every_promised_key),
         cmocka_unit_test(space_prints_a_table),
+        cmocka_unit_test(layers_that_choose_by_themselves_have_blocks),
+        cmocka_unit_test(a_space_beyond_any_list_is_told_by_its_size),
         cmocka_unit_test(plan_says_what_a_search_costs),
         cmocka_unit_test(mistakes_are_one_line),
     };

@@ -28,6 +28,7 @@ static cop_arch teacher(void)
 static void scan(const cop_study_file *study)
 {
     static cop_arch arch;
+    static cop_layer_arch blocks[COP_ARCH_LAYERS_MAX];
     cop_space *space = NULL;
     cop_candidate *candidates = NULL;
     cop_candidate one;
@@ -39,8 +40,8 @@ static void scan(const cop_study_file *study)
         return;
     }
     const int64_t size = cop_space_size(space);
-    (void)cop_space_at(space, size - 1, &one);
-    (void)cop_space_at(space, size / 2, &one);
+    (void)cop_space_at(space, size - 1, blocks, &one);
+    (void)cop_space_at(space, size / 2, blocks, &one);
     if (size <= POINTS_MAX &&
         cop_space_feasible(&candidates, &count, &report, space, NULL) == COP_OK) {
         cop_free(candidates);

@@ -113,12 +113,12 @@ static void genomes_and_candidates_stand_for_one_another(void **state)
         cop_candidate grid;
         const size_t bytes = (size_t)f.view->axes * sizeof *canonical;
         const double violation = f.view->violation(f.view->context, f.genome);
-        if (!cop_space_domain_candidate(f.domain, f.genome, &c)) {
+        if (!cop_space_domain_candidate(f.domain, f.genome, NULL, &c)) {
             assert_true(isinf(violation));
             invalid++;
             continue;
         }
-        assert_true(cop_space_at(f.space, c.grid_index, &grid));
+        assert_true(cop_space_at(f.space, c.grid_index, NULL, &grid));
         assert_string_equal(grid.id, c.id);
         memcpy(canonical, f.genome, bytes);
         f.view->canonicalize(f.view->context, canonical);
@@ -149,8 +149,8 @@ static void levels_rise_whatever_the_order_of_the_study(void **state)
                         f.view->value(f.view->context, axis, level - 1));
         }
     }
-    assert_string_equal(cop_space_domain_axis_name(f.domain, 3), "ffn_ratio");
-    assert_string_equal(cop_space_domain_axis_name(f.domain, 4), "hidden");
+    assert_string_equal(cop_space_domain_axis_name(f.domain, 3, NULL), "ffn_ratio");
+    assert_string_equal(cop_space_domain_axis_name(f.domain, 4, NULL), "hidden");
     release(&f);
 }
 
@@ -176,7 +176,7 @@ static void figures_are_those_of_the_candidate(void **state)
     f.genome[0] = 2; // 4 layers
     f.genome[1] = 2; // 8 heads
     f.genome[2] = 2; // 4 KV heads
-    assert_true(cop_space_domain_candidate(f.domain, f.genome, &c));
+    assert_true(cop_space_domain_candidate(f.domain, f.genome, NULL, &c));
     assert_int_equal(f.view->features, COP_SPACE_FEATURES + 1);
     f.view->describe(f.view->context, f.genome, feature);
     assert_true(feature[0] == 4.0 && feature[1] == 40.0 && feature[2] == 8.0);
@@ -188,7 +188,7 @@ static void figures_are_those_of_the_candidate(void **state)
                 objective[2] == (double)c.cost.params);
 
     f.genome[1] = 1; // 6 heads: no multiple of 4
-    assert_false(cop_space_domain_candidate(f.domain, f.genome, &c));
+    assert_false(cop_space_domain_candidate(f.domain, f.genome, NULL, &c));
     f.view->describe(f.view->context, f.genome, feature);
     f.view->known(f.view->context, f.genome, objective);
     assert_true(isnan(feature[0]) && isnan(feature[COP_SPACE_FEATURES]));
@@ -205,7 +205,7 @@ static void violation_is_relative_and_summed(void **state)
     assert_int_equal(
         open_domain(&f, "budget: {params: {max: 1e5}, memory_bytes: {min: 1e7}}\n", NULL, &err),
         COP_OK);
-    assert_true(cop_space_domain_candidate(f.domain, f.genome, &c));
+    assert_true(cop_space_domain_candidate(f.domain, f.genome, NULL, &c));
     const double wanted =
         ((double)c.cost.params - 1e5) / 1e5 + (1e7 - (double)c.cost.total_bytes) / 1e7;
     assert_true(fabs(f.view->violation(f.view->context, f.genome) - wanted) < 1e-12);

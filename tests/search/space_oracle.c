@@ -66,7 +66,9 @@ static cop_status keep(scan *s, const cop_space_point *point, int64_t index, cop
         s->found = found;
         s->capacity = capacity;
     }
-    cop_space_fill(s->space, point, index, &s->found[s->count++]);
+    cop_space_fill(s->space, point,
+                   index / s->space->count[COP_SPACE_HIDDEN] % s->space->count[COP_SPACE_FFN],
+                   index, &s->found[s->count++]);
     return COP_OK;
 }
 
@@ -118,7 +120,7 @@ cop_status space_oracle(cop_candidate **out, int64_t *count, cop_space_report *r
 
     *out = NULL;
     *count = 0;
-    cop_space_report_start(report, space);
+    cop_space_bounds(space, report);
     for (int64_t l = 0; l < space->count[COP_SPACE_LAYERS]; l++) {
         for (int64_t h = 0; h < space->count[COP_SPACE_HEADS]; h++) {
             for (int64_t k = 0; k < space->count[COP_SPACE_KV_HEADS]; k++) {

@@ -168,7 +168,7 @@ static void costs_are_those_of_the_cost_model(void **state)
         for (int i = 0; i < 200; i++) {
             cop_candidate c;
             const int64_t size = cop_space_size(f.space);
-            if (!cop_space_at(f.space, (int64_t)cop_rng_below(rng, (uint64_t)size), &c)) {
+            if (!cop_space_at(f.space, (int64_t)cop_rng_below(rng, (uint64_t)size), NULL, &c)) {
                 continue;
             }
             const cop_arch arch = cop_candidate_arch(&c, &f.space->teacher);
@@ -206,7 +206,7 @@ static void the_scan_finds_what_a_walk_over_all_points_finds(void **state)
     for (int64_t i = 0; i < cop_space_size(f.space); i++) {
         cop_candidate c;
         bool is_new = true;
-        if (!cop_space_at(f.space, i, &c)) {
+        if (!cop_space_at(f.space, i, NULL, &c)) {
             invalid++;
             continue;
         }

@@ -137,8 +137,8 @@ static void wrong_files_are_refused_with_their_place(void **state)
          "data, space, budget, objectives, search, prune, probe, evaluator)"},
         {TEACHER "space:\n  layer: [2]\n",
          "d/s.yaml:3:3: space.layer: unknown key (did you mean layers? allowed: layers, hidden, "
-         "heads, kv_heads, kv_groups, head_dim, ffn, ffn_ratio, keep_layers, "
-         "drop_layers)"},
+         "heads, kv_heads, kv_groups, head_dim, ffn, ffn_ratio, heads@layer, kv_heads@layer, "
+         "ffn@layer, keep_layers, drop_layers)"},
         {TEACHER "probe: {keep: 0.5, keep: 0.6}\n",
          "d/s.yaml:2:20: probe.keep: duplicate key (first on line 2)"},
         {TEACHER "probe: {keep: 0.3x}\n",
@@ -155,7 +155,7 @@ static void wrong_files_are_refused_with_their_place(void **state)
         {TEACHER "space: {layers: {from: 4, to: 8}}\n",
          "d/s.yaml:2:17: space.layers: the key step is missing"},
         {TEACHER "space: {layers: {from: 4, max_cut: 0.3}}\n",
-         "d/s.yaml:2:18: space.layers.from: unknown key (allowed: divisor, max_cut)"},
+         "d/s.yaml:2:18: space.layers.from: unknown key (allowed: divisor, max_cut, min, max)"},
         {TEACHER "space: {ffn_ratio: {divisor: 8, max_cut: 0.3}}\n",
          "d/s.yaml:2:20: space.ffn_ratio: is {divisor, max_cut} (allowed for whole sizes: use "
          "space.ffn, or a list or {from, to, step} here)"},
