@@ -319,6 +319,7 @@ cop_status cop_snapshot_read(cop_snapshot *out, cop_store *store, cop_error *err
     COP_TRY(status, cop_store_begin_read(store, err));
     COP_TRY(status, read_facts(out, store, err));
     COP_TRY(status, read_candidates(out, store, err));
+    COP_TRY(status, cop_snapshot_read_blocks(out, store, err));
     COP_TRY(status, read_stages(out, store, err));
     COP_TRY(status, read_curves(out, store, err));
 done:
@@ -337,6 +338,7 @@ void cop_snapshot_release(cop_snapshot *snapshot)
             cop_evaluation_release(&candidate->stage[s].record.evaluation);
         }
         cop_free(candidate->curve);
+        cop_free(candidate->blocks);
     }
     for (int64_t i = 0; i < snapshot->facts; i++) {
         cop_free(snapshot->fact[i].key);
