@@ -311,6 +311,7 @@ int cop_cmd_space(int argc, char **argv)
     cop_arch *teacher = NULL;
     cop_space *space = NULL;
     passing noticed = {0};
+    int code = COP_EXIT_DONE;
     cop_cli_parse(&argp, argc, argv, &given);
 
     COP_TRY(status, cop_study_file_read(&study, given.study, false, &err));
@@ -334,5 +335,5 @@ done:
     cop_space_destroy(space);
     cop_free(teacher);
     cop_study_file_release(&study);
-    return cop_cli_finish(status, &err);
+    return status == COP_OK && code != COP_EXIT_DONE ? code : cop_cli_finish(status, &err);
 }

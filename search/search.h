@@ -17,7 +17,9 @@
 //   batch_tokens, held_out_sequences, space_size, feasible, excluded ("params <= 8.5e9: 106; …"),
 //   resumes (how often the study was continued), stopped_early (why, when the ranking was stable),
 //   setting.<key of study.yaml> (canonical value: what tells two studies apart),
-//   latency_ms.<id>, latency_ms.<workload>.<id>, stage.<n> = "done", running and running.<rank> (bookkeeping of attempts)
+//   blocks.<id> ("48/8/16384 32/8/8192 …": heads, KV heads and FFN of layers that differ),
+//   latency_ms.<id>, latency_ms.<workload>.<id>,
+//   stage.<n> = "done", running and running.<rank> (bookkeeping of attempts)
 
 #ifndef COP_SEARCH_SEARCH_H
 #define COP_SEARCH_SEARCH_H

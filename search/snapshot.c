@@ -378,6 +378,7 @@ cop_status cop_snapshot_read(cop_snapshot *out, cop_store *store, cop_error *err
     COP_TRY(status, cop_store_begin_read(store, err));
     COP_TRY(status, cop_facts_read(&out->fact, &out->facts, store, err));
     COP_TRY(status, read_candidates(out, store, err));
+    COP_TRY(status, cop_snapshot_read_blocks(out, store, err));
     COP_TRY(status, read_proposals(out, store, err));
     COP_TRY(status, read_stages(out, store, err));
     COP_TRY(status, read_curves(out, store, err));
@@ -397,6 +398,7 @@ void cop_snapshot_release(cop_snapshot *snapshot)
             cop_evaluation_release(&candidate->stage[s].record.evaluation);
         }
         cop_free(candidate->curve);
+        cop_free(candidate->blocks);
     }
     cop_free(snapshot->candidate);
     cop_facts_release(snapshot->fact, snapshot->facts);

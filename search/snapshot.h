@@ -16,6 +16,7 @@ typedef struct cop_snapshot_stage {
 
 typedef struct cop_snapshot_candidate {
     cop_candidate candidate;
+    cop_layer_arch *blocks; // owned: what candidate.layer points to; NULL: blocks are alike
     cop_candidate_state state;
     char reason[COP_REASON_BYTES];
     int last_stage; // deepest finished stage, -1: none

@@ -140,6 +140,7 @@ static cop_status add_one(cop_store *store, const cop_candidate *c, cop_error *e
     bind_f64(statement, 16, c->cost.flops_per_token);
     bind_text(statement, 17, cop_hash_text(checksum, hash));
     COP_TRY(status, cop_store_run(store, statement, "cannot write", err));
+    COP_TRY(status, cop_store_put_blocks(store, c, err));
 done:
     return status;
 }

@@ -67,4 +67,15 @@ COP_MUST_CHECK cop_status cop_store_candidate_hash(cop_hash *out, const cop_cand
 COP_MUST_CHECK cop_status cop_store_record_hash(cop_hash *out, const char *id,
                                                 const cop_stage_record *record, cop_error *err);
 
+// --- store_blocks.c -----------------------------------------------------------------------------
+
+struct cop_snapshot;
+
+// Writes a candidate's blocks, where they differ, inside of the open transaction.
+COP_MUST_CHECK cop_status cop_store_put_blocks(cop_store *store, const cop_candidate *candidate,
+                                               cop_error *err);
+// Gives the candidates of a snapshot their blocks; its facts are read. COP_ERR_FORMAT: damaged.
+COP_MUST_CHECK cop_status cop_snapshot_read_blocks(struct cop_snapshot *snapshot,
+                                                   const cop_store *store, cop_error *err);
+
 #endif

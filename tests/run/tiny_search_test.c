@@ -342,6 +342,43 @@ static void a_latency_budget_that_nothing_meets_is_said(void **state)
     tiny_study_write(LLAMA, NULL, NULL);
 }
 
+static void a_workload_that_nothing_meets_is_named(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    tiny_study_write(LLAMA, "budget:\n",
+                     "budget:\n  latency_ms: {max: 1e9, batch: 1, sequence: 8}\n"
+                     "  workloads: {chat: {latency_ms: {max: 1e-6}, sequence: 8}}\n");
+    assert_int_equal(runner_run(LLAMA, "chat", NULL, NULL, &err), COP_ERR_CONFIG);
+    assert_non_null(strstr(err.message, ": chat.latency is "));
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
+static void layers_that_differ_are_searched_to_the_end(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    cop_store *store = NULL;
+    cop_snapshot snapshot = {0};
+    int64_t uneven = 0;
+    int64_t finished = 0;
+
+    tiny_study_write(LLAMA, "  layers: [2, 3, 4]\n  heads: [4, 8]\n  ffn: [32, 64]\n",
+                     "  layers: [2, 3]\n  keep_layers: [1]\n  ffn@layer: [32, 64]\n");
+    assert_int_equal(runner_run(LLAMA, "uneven", NULL, NULL, &err), COP_OK);
+    figures_read(LLAMA "/uneven", &store, &snapshot);
+    for (int64_t i = 0; i < snapshot.count; i++) {
+        const cop_snapshot_candidate *c = &snapshot.candidate[i];
+        uneven += c->candidate.layer != NULL ? 1 : 0;
+        finished += c->state == COP_STATE_FINISHED ? 1 : 0;
+        assert_true(c->state != COP_STATE_FAILED);
+    }
+    assert_true(uneven > 0 && finished > 0);
+    cop_snapshot_release(&snapshot);
+    cop_store_destroy(store);
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
 static int make_teachers(void **state)
 {
     (void)state;
@@ -365,6 +402,8 @@ int main(void)
         cmocka_unit_test(a_stable_ranking_ends_the_search),
         cmocka_unit_test(candidates_that_diverge_are_tried_twice_and_marked),
         cmocka_unit_test(a_latency_budget_that_nothing_meets_is_said),
+        cmocka_unit_test(a_workload_that_nothing_meets_is_named),
+        cmocka_unit_test(layers_that_differ_are_searched_to_the_end),
     };
     cop_system_silence_libraries();
     return cmocka_run_group_tests(tests, make_teachers, NULL);
