@@ -27,7 +27,7 @@ typedef enum figure {
     FIGURES
 } figure;
 
-static const char *const FIGURE_NAMES[FIGURES] = {
+static const char *const figure_names[FIGURES] = {
     "hv", "hv_100", "igd", "igd_100", "igd_normalized", "igd_normalized_100"};
 
 typedef struct settings {
@@ -45,13 +45,14 @@ typedef struct summary {
     double high;
 } summary;
 
-// The best hypervolume known for HW-GPT; the reference fronts give those of the others.
-static const double HWGPT_BEST = 0.8273;
+// The yardstick for HW-GPT: what two long runs of a textbook NSGA-II reached. (This one reaches 0.82807 after
+// 400,000 evaluations with a population of 200.) Reference fronts are that of the other problems.
+static const double hwgpt_best = 0.8273;
 
 static void stop(const char *what)
 {
-    fprintf(stderr, "strategy_bench: %s\n", what);
-    exit(1);
+    (void)fprintf(stderr, "strategy_bench: %s\n", what);
+    exit(1); // NOLINT(concurrency-mt-unsafe): one thread
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -113,11 +114,11 @@ static void judge(const problem *p, const problem_point *points, int64_t count,
 static void print_figure(figure which, const double *values, int64_t seeds, double best)
 {
     const summary s = summarize(values, seeds);
-    printf(",\"%s\":%.6g,\"%s_interval\":[%.6g,%.6g]", FIGURE_NAMES[which], s.median,
-           FIGURE_NAMES[which], s.low, s.high);
+    printf(",\"%s\":%.6g,\"%s_interval\":[%.6g,%.6g]", figure_names[which], s.median,
+           figure_names[which], s.low, s.high);
     if (best > 0) {
-        printf(",\"%s_ratio\":%.5f,\"%s_ratio_interval\":[%.5f,%.5f]", FIGURE_NAMES[which],
-               s.median / best, FIGURE_NAMES[which], s.low / best, s.high / best);
+        printf(",\"%s_ratio\":%.5f,\"%s_ratio_interval\":[%.5f,%.5f]", figure_names[which],
+               s.median / best, figure_names[which], s.low / best, s.high / best);
     }
 }
 
@@ -151,7 +152,7 @@ static void run(const settings *set, const problem *p, const cop_strategy_type *
             }
         }
     }
-    const double best = is_hwgpt ? HWGPT_BEST : problem_reference_hypervolume(p);
+    const double best = is_hwgpt ? hwgpt_best : problem_reference_hypervolume(p);
     for (int c = 0; c < set->checks; c++) {
         printf("{\"bench\":\"strategy\",\"program\":\"%s\",\"problem\":\"%s\",\"strategy\":\"%s\","
                "\"population\":%" PRId64 ",\"evaluations\":%" PRId64 ",\"seeds\":%" PRId64,
@@ -211,9 +212,9 @@ static int64_t parse_number(const char *text, int64_t least, int64_t most)
     char *end = NULL;
     const long long value = strtoll(text, &end, 10);
     if (end == text || (*end != '\0' && *end != ',') || value < least || value > most) {
-        fprintf(stderr, "strategy_bench: %s (allowed: %" PRId64 "..%" PRId64 ")\n", text, least,
-                most);
-        exit(2);
+        (void)fprintf(stderr, "strategy_bench: %s (allowed: %" PRId64 "..%" PRId64 ")\n", text,
+                      least, most);
+        exit(2); // NOLINT(concurrency-mt-unsafe): one thread
     }
     return value;
 }
@@ -232,12 +233,12 @@ static void parse_evaluations(settings *set, const char *text)
 static settings parse(int argc, char **argv)
 {
     settings set = {.evaluations = {500, 1000, 2000}, .checks = 3, .seeds = 31, .population = 50};
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; i < argc; i += 2) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (value == NULL || strncmp(argv[i], "--", 2) != 0) {
-            fprintf(stderr, "usage: strategy_bench [--problem NAME] [--strategy NAME] "
-                            "[--evaluations N,N,...] [--seeds N] [--population N]\n");
-            exit(2);
+            (void)fprintf(stderr, "usage: strategy_bench [--problem NAME] [--strategy NAME] "
+                                  "[--evaluations N,N,...] [--seeds N] [--population N]\n");
+            exit(2); // NOLINT(concurrency-mt-unsafe): one thread
         }
         if (strcmp(argv[i], "--problem") == 0) {
             set.problem = value;
@@ -250,10 +251,9 @@ static settings parse(int argc, char **argv)
         } else if (strcmp(argv[i], "--population") == 0) {
             set.population = parse_number(value, 2, COP_STRATEGY_POPULATION_MAX);
         } else {
-            fprintf(stderr, "strategy_bench: unknown option %s\n", argv[i]);
-            exit(2);
+            (void)fprintf(stderr, "strategy_bench: unknown option %s\n", argv[i]);
+            exit(2); // NOLINT(concurrency-mt-unsafe): one thread
         }
-        i++;
     }
     return set;
 }

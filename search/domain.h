@@ -23,11 +23,13 @@ typedef struct cop_domain {
     const void *context; // of the functions below
 
     // Rewrites a genome to the one that stands for all of equal meaning (levels of axes that no longer matter
-    // become 0). NULL: every genome stands for itself.
+    // become 0); doing it twice changes nothing. Order the axes so that those which decide come before those
+    // which stop mattering: the grid then skips whole runs of equal points. NULL: every genome stands for itself.
     void (*canonicalize)(const void *context, int32_t *genome);
 
     // By how much the bounds that are known by formula are exceeded, relative to each bound and summed: 0
-    // when all hold, +infinity when the point is none at all. NULL: always 0.
+    // when all hold, +infinity when the point is none at all. Asked for canonical genomes. Finite values that fall
+    // towards the bounds let strategies find feasible points where these are rare. NULL: always 0.
     double (*violation)(const void *context, const int32_t *genome);
 
     // Number `axis` at `level` stands for, for models that interpolate (e.g. 4096 for hidden). NULL: the level.

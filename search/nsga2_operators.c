@@ -5,7 +5,7 @@
 // Axes with more levels are crossed and mutated like real numbers.
 enum { FEW_LEVELS = 16 };
 
-static const double CROSSOVER_ETA = 15;
+static const double crossover_eta = 15;
 
 static int32_t nearest_level(double level, int32_t levels)
 {
@@ -17,7 +17,7 @@ static int32_t nearest_level(double level, int32_t levels)
 static int32_t cross_levels(cop_rng *rng, int32_t a, int32_t b, int32_t levels)
 {
     const double u = cop_rng_uniform(rng);
-    const double power = 1 / (CROSSOVER_ETA + 1);
+    const double power = 1 / (crossover_eta + 1);
     const double beta = u < 0.5 ? pow(2 * u, power) : pow(1 / (2 * (1 - u)), power);
     const bool is_near_a = cop_rng_uniform(rng) < 0.5;
     const double sign = is_near_a ? 1 : -1;

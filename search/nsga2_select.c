@@ -89,6 +89,31 @@ static double crowding_of(const cop_nsga2_selection *self, const cop_front_point
     return sum;
 }
 
+// Takes a point out of the order of every objective and measures its neighbours again.
+static void unlink_point(cop_nsga2_selection *self, const cop_front_point *front, int64_t point,
+                         const double *range)
+{
+    for (int k = 0; k < self->objectives; k++) {
+        int64_t *next = &self->next[k * self->room];
+        int64_t *previous = &self->previous[k * self->room];
+        if (next[point] >= 0) {
+            previous[next[point]] = previous[point];
+        }
+        if (previous[point] >= 0) {
+            next[previous[point]] = next[point];
+        }
+    }
+    for (int k = 0; k < self->objectives; k++) {
+        const int64_t beside[] = {self->next[k * self->room + point],
+                                  self->previous[k * self->room + point]};
+        for (int side = 0; side < 2; side++) {
+            if (beside[side] >= 0) {
+                self->crowding[beside[side]] = crowding_of(self, front, beside[side], range);
+            }
+        }
+    }
+}
+
 // Crowding distances of a front; all but `limit` points are removed, the most crowded first, and have
 // distance -1 then.
 static void crowd(cop_nsga2_selection *self, const cop_front_point *front, int64_t count,
@@ -108,25 +133,7 @@ static void crowd(cop_nsga2_selection *self, const cop_front_point *front, int64
             }
         }
         self->crowding[worst] = -1;
-        for (int k = 0; k < self->objectives; k++) {
-            int64_t *next = &self->next[k * self->room];
-            int64_t *previous = &self->previous[k * self->room];
-            if (next[worst] >= 0) {
-                previous[next[worst]] = previous[worst];
-            }
-            if (previous[worst] >= 0) {
-                next[previous[worst]] = next[worst];
-            }
-        }
-        for (int k = 0; k < self->objectives; k++) {
-            const int64_t beside[] = {self->next[k * self->room + worst],
-                                      self->previous[k * self->room + worst]};
-            for (int side = 0; side < 2; side++) {
-                if (beside[side] >= 0) {
-                    self->crowding[beside[side]] = crowding_of(self, front, beside[side], range);
-                }
-            }
-        }
+        unlink_point(self, front, worst, range);
     }
 }
 

@@ -16,9 +16,12 @@ typedef struct cop_strategy cop_strategy;
 enum { COP_STRATEGY_POPULATION_MAX = 1000000 };
 
 typedef struct cop_strategy_options {
-    int objectives;     // 1 … COP_FRONT_OBJECTIVES_MAX, all minimised
-    int64_t population; // nsga2: points of a generation; surrogate: of the first design
-    int64_t batch; // surrogate, random: points proposed at a time; 0: the strategy's own choice
+    int objectives; // 1 … COP_FRONT_OBJECTIVES_MAX, all minimised
+    int64_t
+        population; // 2 … COP_STRATEGY_POPULATION_MAX: nsga2: of a generation; surrogate: first design
+    // surrogate, random, stratified: points proposed at a time, 0: the strategy's own choice, for the latter two as many
+    // as are asked for. grid always proposes as many as are asked for.
+    int64_t batch;
     int64_t evaluations; // planned in all, 0: unknown; strategies may pace themselves by it
     uint64_t seed;
 } cop_strategy_options;
@@ -31,7 +34,7 @@ typedef struct cop_strategy_options {
 // The result of one evaluated point.
 typedef struct cop_trial {
     const int32_t *genome;                      // [axes], borrowed for the call
-    double objective[COP_FRONT_OBJECTIVES_MAX]; // minimised; NaN or infinite: worst
+    double objective[COP_FRONT_OBJECTIVES_MAX]; // minimised; one NaN or infinity: as if failed
     double violation; // of bounds, those known by formula included: 0 feasible; relative and summed
     bool is_failed;   // has no result; it is not proposed again
 } cop_trial;
@@ -67,14 +70,16 @@ COP_MUST_CHECK cop_status cop_strategy_create(cop_strategy **out, const cop_stra
 void cop_strategy_destroy(cop_strategy *strategy);
 
 // Proposes the next batch: 1 to `limit` genomes into `genomes` [limit, axes]. They are canonical, differ from
-// one another and from all that were proposed or told before, and hold the bounds known by formula
-// (violation 0) unless no such point could be found. *count is 0 when the space is exhausted. Asking again before
-// telling gives the same batch. A smaller `limit` (the end of a budget) gives its first points.
+// one another and from all that were told before, and hold the bounds known by formula (violation 0). *count
+// is 0 when the space is exhausted: in one of up to 2^20 genomes every feasible point was told; in a larger one no further
+// feasible point could be found. Asking again before telling gives the same batch. A smaller `limit` (the
+// end of a budget) gives its first points; those not told are open again in the next batch.
 COP_MUST_CHECK cop_status cop_strategy_ask(cop_strategy *strategy, int32_t *genomes, int64_t limit,
                                            int64_t *count, cop_error *err);
 
-// The results of one whole batch, in the order asked. Also takes batches of an earlier process that were
-// never asked of this one.
+// The results of one batch, in the order asked, 1 or more. Also takes batches of an earlier process that were
+// never asked of this one. Genomes are canonicalised; the result of one that was told before is ignored.
+// COP_ERR_CONFIG, and nothing is taken, when a level is out of range.
 COP_MUST_CHECK cop_status cop_strategy_tell(cop_strategy *strategy, const cop_trial *trials,
                                             int64_t count, cop_error *err);
 

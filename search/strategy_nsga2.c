@@ -17,8 +17,8 @@
 
 enum { RETRIES = 32, PATIENCE = 6 };
 
-static const double CROSSOVER = 0.7;
-static const double FROM_ARCHIVE = 0.25;
+static const double crossover_share = 0.7;
+static const double archive_share = 0.25;
 
 typedef struct nsga2 {
     cop_proposals proposals;
@@ -106,7 +106,7 @@ static bool is_better(const cop_nsga2_result *a, const cop_nsga2_result *b)
 static int64_t pick_parent(const nsga2 *s, cop_rng *rng)
 {
     const bool is_archive =
-        s->archive_count > s->population_count && cop_rng_uniform(rng) < FROM_ARCHIVE;
+        s->archive_count > s->population_count && cop_rng_uniform(rng) < archive_share;
     const int64_t *from = is_archive ? s->archive : s->population;
     const uint64_t count = (uint64_t)(is_archive ? s->archive_count : s->population_count);
     const int64_t a = from[cop_rng_below(rng, count)];
@@ -129,7 +129,7 @@ static cop_status add_child(nsga2 *s, bool *is_added, cop_error *err)
         const int64_t a = pick_parent(s, p->rng);
         const int64_t b = pick_parent(s, p->rng);
         memcpy(s->child, cop_genome_set_view(p->told, a), (size_t)domain->axes * sizeof *s->child);
-        if (cop_rng_uniform(p->rng) < CROSSOVER) {
+        if (cop_rng_uniform(p->rng) < crossover_share) {
             cop_nsga2_cross(domain, p->rng, cop_genome_set_view(p->told, b), s->child);
         }
         cop_nsga2_mutate(domain, p->rng, rate, s->child);

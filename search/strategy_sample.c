@@ -122,7 +122,7 @@ cop_status cop_proposals_add_random(cop_proposals *self, bool *is_added, cop_err
     cop_status status = COP_OK;
     const int axes = self->domain->axes;
     int32_t *drawn = &self->genome[axes];
-    int32_t *best = &self->genome[2 * axes];
+    int32_t *best = &self->genome[2 * (int64_t)axes];
     double violation = 0;
 
     *is_added = false;

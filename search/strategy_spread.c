@@ -7,7 +7,7 @@
 enum { PILOT = 512, CANDIDATES = 16, DRAWS = 64 };
 
 // Past the numbers of batches.
-static const uint64_t PILOT_INDEX = 0xffffffffu;
+static const uint64_t pilot_index = 0xffffffffu;
 
 // --- Buckets of size and shape --------------------------------------------------------------------
 
@@ -46,7 +46,7 @@ static cop_status learn_bounds(cop_spread *self, uint64_t seed, cop_error *err)
         self->low[k] = (double)INFINITY;
         self->high[k] = -(double)INFINITY;
     }
-    COP_TRY(status, cop_rng_create(&rng, seed, COP_RNG_STRATEGY, PILOT_INDEX, err));
+    COP_TRY(status, cop_rng_create(&rng, seed, COP_RNG_STRATEGY, pilot_index, err));
     for (int i = 0; i < PILOT; i++) {
         double size = 0;
         double shape = 0;
@@ -81,7 +81,7 @@ static void draw_even(const cop_spread *self, cop_rng *rng, int32_t *genome)
 {
     const cop_domain *domain = self->domain;
     for (int axis = 0; axis < domain->axes; axis++) {
-        const int64_t *taken = &self->now[axis * COP_SPREAD_BINS];
+        const int64_t *taken = &self->now[(int64_t)axis * COP_SPREAD_BINS];
         const int32_t bins = bins_of(domain, axis);
         int32_t least = 0;
         uint64_t ties = 0;

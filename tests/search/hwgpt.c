@@ -14,7 +14,7 @@ struct hwgpt_net {
     double last_bias;
 };
 
-static const double EMBED[] = {192, 384, 768};
+static const double embeds[] = {192, 384, 768};
 
 static int layers_of(const int32_t *genome)
 {
@@ -31,7 +31,7 @@ static void canonicalize(const void *context, int32_t *genome)
 
 static double params_of(const int32_t *genome)
 {
-    const double embed = EMBED[genome[0]];
+    const double embed = embeds[genome[0]];
     double ratios = 0;
     double heads = 0;
     for (int j = 0; j < layers_of(genome); j++) {
@@ -45,7 +45,7 @@ static double value(const void *context, int axis, int32_t level)
 {
     (void)context;
     switch (axis) {
-    case 0: return EMBED[level];
+    case 0: return embeds[level];
     case 1: return 10 + level;
     case 2: return level;
     default: return axis % 2 == 1 ? 2 + level : 4 + 4 * level;
@@ -56,7 +56,7 @@ static void strata(const void *context, const int32_t *genome, double *size, dou
 {
     (void)context;
     *size = params_of(genome);
-    *shape = layers_of(genome) / EMBED[genome[0]];
+    *shape = layers_of(genome) / embeds[genome[0]];
 }
 
 static void add_row(double *sum, const double *row)
@@ -132,15 +132,15 @@ static bool read_net(hwgpt_net *net, FILE *file)
 bool hwgpt_init(problem *self)
 {
     // The table's ranges (truths_s.txt): what a hypervolume is normalised by.
-    static const double LOW[] = {22.15914, 24649728.0};
-    static const double HIGH[] = {41.91942, 176318976.0};
+    static const double table_low[] = {22.15914, 24649728.0};
+    static const double table_high[] = {41.91942, 176318976.0};
 
     for (int i = 0; i < HWGPT_AXES; i++) {
         self->levels[i] = i == 2 ? 2 : 3;
         self->is_ordered[i] = true;
     }
-    memcpy(self->low, LOW, sizeof LOW);
-    memcpy(self->high, HIGH, sizeof HIGH);
+    memcpy(self->low, table_low, sizeof table_low);
+    memcpy(self->high, table_high, sizeof table_high);
     self->domain.canonicalize = canonicalize;
     self->domain.value = value;
     self->domain.strata = strata;

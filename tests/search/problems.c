@@ -16,9 +16,9 @@ typedef struct analytic {
     double high[6];
 } analytic;
 
-static const double PI = 3.14159265358979323846;
+static const double pi = 3.14159265358979323846;
 
-static const analytic ANALYTIC[PROBLEM_KINDS] = {
+static const analytic analytics[PROBLEM_KINDS] = {
     [PROBLEM_ZDT1] = {"zdt1", "moea_pf/pf/ZDT1.pf", 30, 1001, {0}, {0}},
     [PROBLEM_ZDT2] = {"zdt2", "moea_pf/pf/ZDT2.pf", 30, 1001, {0}, {0}},
     [PROBLEM_ZDT3] = {"zdt3", "moea_pf/pf/ZDT3.pf", 30, 1001, {0}, {0}},
@@ -37,7 +37,7 @@ static const analytic ANALYTIC[PROBLEM_KINDS] = {
 
 const char *problem_name(problem_kind kind)
 {
-    return ANALYTIC[kind].name;
+    return analytics[kind].name;
 }
 
 int64_t problem_read_table(const char *name, int columns, double *values, int64_t limit)
@@ -85,7 +85,7 @@ static void evaluate_zdt(problem_kind kind, const double *x, int variables, doub
     } else if (kind == PROBLEM_ZDT2) {
         objective[1] = g * (1 - ratio * ratio);
     } else {
-        objective[1] = g * (1 - sqrt(ratio) - ratio * sin(10 * PI * x[0]));
+        objective[1] = g * (1 - sqrt(ratio) - ratio * sin(10 * pi * x[0]));
     }
 }
 
@@ -138,7 +138,7 @@ void problem_evaluate_real(problem_kind kind, const double *x, int variables, do
 // The number that a level of an analytic problem stands for.
 static double variable_at(const problem *self, int axis, int32_t level)
 {
-    const analytic *a = &ANALYTIC[self->kind];
+    const analytic *a = &analytics[self->kind];
     const double low = a->variables > 6 ? 0 : a->low[axis];
     const double high = a->variables > 6 ? 1 : a->high[axis];
     return low + (high - low) * level / (a->levels - 1);
@@ -166,7 +166,7 @@ void problem_evaluate(const problem *self, const int32_t *genome, double objecti
 
 static bool init_analytic(problem *self)
 {
-    const analytic *a = &ANALYTIC[self->kind];
+    const analytic *a = &analytics[self->kind];
     self->domain.value = value;
     for (int i = 0; i < a->variables; i++) {
         self->levels[i] = a->levels;
@@ -187,7 +187,7 @@ static bool init_analytic(problem *self)
 bool problem_init(problem *self, problem_kind kind)
 {
     *self = (problem){.kind = kind};
-    self->domain = (cop_domain){.axes = ANALYTIC[kind].variables,
+    self->domain = (cop_domain){.axes = analytics[kind].variables,
                                 .levels = self->levels,
                                 .is_ordered = self->is_ordered,
                                 .context = self};

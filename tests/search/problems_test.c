@@ -25,34 +25,34 @@ static void agree_with_published_vectors(void **state)
         const char *name;
         int variables;
         bool has_violation;
-    } CASES[] = {
+    } cases[] = {
         {PROBLEM_ZDT1, "ZDT1", 10, false}, {PROBLEM_ZDT2, "ZDT2", 10, false},
         {PROBLEM_ZDT3, "ZDT3", 10, false}, {PROBLEM_OSY, "OSY", 6, true},
         {PROBLEM_TNK, "TNK", 2, true},     {PROBLEM_BNH, "BNH", 2, true},
     };
 
     (void)state;
-    for (size_t c = 0; c < sizeof CASES / sizeof CASES[0]; c++) {
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         static double x[VECTORS * 10];
         static double f[VECTORS * 2];
         static double cv[VECTORS];
         char name[64];
-        (void)snprintf(name, sizeof name, "pymoo_pf/tests/%s.x", CASES[c].name);
-        assert_int_equal(problem_read_table(name, CASES[c].variables, x, VECTORS), VECTORS);
-        (void)snprintf(name, sizeof name, "pymoo_pf/tests/%s.f", CASES[c].name);
+        (void)snprintf(name, sizeof name, "pymoo_pf/tests/%s.x", cases[c].name);
+        assert_int_equal(problem_read_table(name, cases[c].variables, x, VECTORS), VECTORS);
+        (void)snprintf(name, sizeof name, "pymoo_pf/tests/%s.f", cases[c].name);
         assert_int_equal(problem_read_table(name, 2, f, VECTORS), VECTORS);
-        (void)snprintf(name, sizeof name, "pymoo_pf/tests/%s.cv", CASES[c].name);
-        if (CASES[c].has_violation) {
+        (void)snprintf(name, sizeof name, "pymoo_pf/tests/%s.cv", cases[c].name);
+        if (cases[c].has_violation) {
             assert_int_equal(problem_read_table(name, 1, cv, VECTORS), VECTORS);
         }
         for (int64_t i = 0; i < VECTORS; i++) {
             double objective[2];
             double violation = 0;
-            problem_evaluate_real(CASES[c].kind, &x[i * CASES[c].variables], CASES[c].variables,
+            problem_evaluate_real(cases[c].kind, &x[i * cases[c].variables], cases[c].variables,
                                   objective, &violation);
             check_close(objective[0], f[2 * i], 1e-14);
             check_close(objective[1], f[2 * i + 1], 1e-14);
-            check_close(violation, CASES[c].has_violation ? cv[i] : 0, 1e-14);
+            check_close(violation, cases[c].has_violation ? cv[i] : 0, 1e-14);
         }
     }
 }
@@ -135,20 +135,20 @@ static void nsga2_approaches_fronts(void **state)
         problem_kind kind;
         int64_t population;
         double share; // of the hypervolume of the reference front
-    } CASES[] = {
+    } cases[] = {
         {PROBLEM_ZDT1, 20, 0.95}, {PROBLEM_ZDT2, 20, 0.90}, {PROBLEM_ZDT3, 20, 0.95},
         {PROBLEM_OSY, 20, 0.80},  {PROBLEM_TNK, 20, 0.90},  {PROBLEM_BNH, 20, 0.995},
     };
 
     (void)state;
-    for (size_t c = 0; c < sizeof CASES / sizeof CASES[0]; c++) {
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         static problem p;
-        assert_true(problem_init(&p, CASES[c].kind));
+        assert_true(problem_init(&p, cases[c].kind));
         const double best = problem_reference_hypervolume(&p);
         problem_release(&p);
-        const double found = median_hypervolume(CASES[c].kind, "nsga2", CASES[c].population);
-        if (found < CASES[c].share * best) {
-            fail_msg("%s: %.4f of the front's hypervolume", problem_name(CASES[c].kind),
+        const double found = median_hypervolume(cases[c].kind, "nsga2", cases[c].population);
+        if (found < cases[c].share * best) {
+            fail_msg("%s: %.4f of the front's hypervolume", problem_name(cases[c].kind),
                      found / best);
         }
     }

@@ -248,7 +248,7 @@ static void selects_feasible_points_first(void **state)
 static void removes_the_most_crowded_one_by_one(void **state)
 {
     // On a line; 4, 5 and 6 are crowded. Removed at once by their first distances all three would go.
-    static const double AT[] = {0, 10, 20, 30, 31, 32, 33, 43, 53};
+    static const double at[] = {0, 10, 20, 30, 31, 32, 33, 43, 53};
     cop_nsga2_result result[9];
     int64_t index[9];
     int64_t count = 9;
@@ -256,7 +256,7 @@ static void removes_the_most_crowded_one_by_one(void **state)
 
     (void)state;
     for (int64_t i = 0; i < 9; i++) {
-        result[i] = result_of(i, AT[i], -AT[i], 0);
+        result[i] = result_of(i, at[i], -at[i], 0);
         index[i] = i;
     }
     assert_int_equal(cop_nsga2_select(&selection, result, index, &count, 6, NULL), COP_OK);

@@ -106,13 +106,13 @@ static void takes_every_point_of_a_small_space_once(void **state)
 
 static void goes_on_in_a_space_of_any_size(void **state)
 {
-    static const toy_kind KINDS[] = {TOY_HUGE, TOY_HUGE_BOUNDED, TOY_HUGE_LAYERED, TOY_STRATA};
+    static const toy_kind kinds[] = {TOY_HUGE, TOY_HUGE_BOUNDED, TOY_HUGE_LAYERED, TOY_STRATA};
     (void)state;
     for (const cop_strategy_type *const *type = cop_strategy_types(); *type != NULL; type++) {
-        for (size_t k = 0; k < sizeof KINDS / sizeof KINDS[0]; k++) {
+        for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
             static history h;
             toy domain;
-            toy_init(&domain, KINDS[k]);
+            toy_init(&domain, kinds[k]);
             h = (history){0};
             cop_strategy *strategy = make(*type, &domain, 1);
             advance(strategy, &domain, 150, 12, &h);
@@ -165,14 +165,14 @@ static void repeats_itself_with_the_same_seed_only(void **state)
 // A strategy that was told stored batches, without being asked, goes on as the one that proposed them.
 static void goes_on_from_stored_batches(void **state)
 {
-    static const toy_kind KINDS[] = {TOY_LAYERED, TOY_LAYERED_UP, TOY_BOUNDED, TOY_HUGE,
+    static const toy_kind kinds[] = {TOY_LAYERED, TOY_LAYERED_UP, TOY_BOUNDED, TOY_HUGE,
                                      TOY_STRATA};
     (void)state;
     for (const cop_strategy_type *const *type = cop_strategy_types(); *type != NULL; type++) {
-        for (size_t k = 0; k < sizeof KINDS / sizeof KINDS[0]; k++) {
+        for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
             static history whole, rest;
             toy domain;
-            toy_init(&domain, KINDS[k]);
+            toy_init(&domain, kinds[k]);
             whole = (history){0};
             cop_strategy *strategy = make(*type, &domain, 3);
             // Fewer than a batch at a time: what was proposed beyond must leave no trace.
@@ -198,14 +198,14 @@ static void goes_on_from_stored_batches(void **state)
 
 static void gives_the_first_points_for_a_smaller_limit(void **state)
 {
-    static const toy_kind KINDS[] = {TOY_LAYERED, TOY_HUGE, TOY_STRATA, TOY_PLAIN};
-    static const int64_t LIMITS[] = {12, 3, 1, 12, 5, 12};
+    static const toy_kind kinds[] = {TOY_LAYERED, TOY_HUGE, TOY_STRATA, TOY_PLAIN};
+    static const int64_t limits[] = {12, 3, 1, 12, 5, 12};
     (void)state;
     for (const cop_strategy_type *const *type = cop_strategy_types(); *type != NULL; type++) {
-        for (size_t k = 0; k < sizeof KINDS / sizeof KINDS[0]; k++) {
+        for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
             static history h;
             toy domain;
-            toy_init(&domain, KINDS[k]);
+            toy_init(&domain, kinds[k]);
             const int axes = domain.domain.axes;
             cop_strategy *large = make(*type, &domain, 5);
             cop_strategy *small = make(*type, &domain, 5);
@@ -215,10 +215,10 @@ static void gives_the_first_points_for_a_smaller_limit(void **state)
                 int64_t count = 0;
                 int64_t few = 0;
                 assert_int_equal(cop_strategy_ask(large, all, 12, &count, NULL), COP_OK);
-                for (size_t i = 0; i < sizeof LIMITS / sizeof LIMITS[0]; i++) {
+                for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
                     const size_t at = batch == 3 ? 1 : i; // the last: asked for few only
-                    assert_int_equal(cop_strategy_ask(small, some, LIMITS[at], &few, NULL), COP_OK);
-                    assert_int_equal(few, LIMITS[at] < count ? LIMITS[at] : count);
+                    assert_int_equal(cop_strategy_ask(small, some, limits[at], &few, NULL), COP_OK);
+                    assert_int_equal(few, limits[at] < count ? limits[at] : count);
                     assert_memory_equal(some, all, (size_t)(few * axes) * sizeof *some);
                 }
                 tell(large, &domain, all, few);
@@ -314,14 +314,14 @@ done:
 
 static void survives_every_failed_allocation(void **state)
 {
-    static const toy_kind KINDS[] = {TOY_PLAIN, TOY_STRATA, TOY_BOUNDED};
+    static const toy_kind kinds[] = {TOY_PLAIN, TOY_STRATA, TOY_BOUNDED};
     (void)state;
     for (const cop_strategy_type *const *type = cop_strategy_types(); *type != NULL; type++) {
-        for (size_t k = 0; k < sizeof KINDS / sizeof KINDS[0]; k++) {
+        for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
             const size_t blocks = cop_alloc_live_blocks();
             cop_status status = COP_ERR_NOMEM;
             toy domain;
-            toy_init(&domain, KINDS[k]);
+            toy_init(&domain, kinds[k]);
             for (size_t n = 0; status != COP_OK; n++) {
                 cop_alloc_fail_after(n);
                 status = run_all(*type, &domain);
