@@ -10,7 +10,8 @@
 // "A minimal algorithm for the multiple-choice knapsack problem", 1995, does with the linear bound). The
 // multipliers are found by the ellipsoid method; their neighbours serve states far from the
 // average. A run keeps the states of best bound up to a width; runs widen until none was cut off,
-// which is the proof. Between runs a local search improves the best assignment. Costs are whole numbers and never rounded.
+// which is the proof. Between runs a local search improves the best assignment. Costs are whole
+// numbers and never rounded.
 //
 // Scores are added in the order of the layers in double; "minimal" is meant of these rounded sums, exactly.
 // Single-threaded, deterministic; two calls may run at once.
