@@ -366,7 +366,7 @@ static double time_records(cop_store *store, const cop_candidate *candidates, in
             must(cop_store_set(store, "running.7", id, &err), &err);
             must(cop_store_attempt(store, id, 1, &attempts, &err), &err);
         } else if (kind == 1) {
-            must(cop_store_progress(store, id, 1, 10 * (i + 1), 1.0, &err), &err);
+            must(cop_store_progress(store, id, 1, (int64_t)10 * (i + 1), 1.0, &err), &err);
         } else { // as cop_run_end()
             must(cop_store_finish_stage(store, id, &done, NULL, 0, &err), &err);
             must(cop_store_set(store, "running.7", "", &err), &err);
