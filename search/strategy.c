@@ -14,19 +14,19 @@ struct cop_strategy {
     int64_t batches;
 };
 
-static const cop_strategy_type *const TYPES[] = {
+static const cop_strategy_type *const all_types[] = {
     &cop_strategy_grid,  &cop_strategy_random,    &cop_strategy_stratified,
     &cop_strategy_nsga2, &cop_strategy_surrogate, NULL,
 };
 
 const cop_strategy_type *const *cop_strategy_types(void)
 {
-    return TYPES;
+    return all_types;
 }
 
 const cop_strategy_type *cop_strategy_find(const char *name)
 {
-    for (const cop_strategy_type *const *type = TYPES; *type != NULL; type++) {
+    for (const cop_strategy_type *const *type = all_types; *type != NULL; type++) {
         if (strcmp((*type)->name, name) == 0) {
             return *type;
         }
