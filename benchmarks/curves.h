@@ -33,6 +33,6 @@ COP_MUST_CHECK cop_status curves_read(curves *out, const char *path, cop_error *
 // analyzing large language models across training and scaling", 2023; 2,097,152 tokens per step.
 COP_MUST_CHECK cop_status curves_read_pythia(curves *out, const char *folder, cop_error *err);
 
-void curves_release(curves *curves);
+void curves_release(curves *c);
 
 #endif

@@ -33,7 +33,7 @@ typedef struct pool {
 static void stop(const char *message)
 {
     (void)fprintf(stderr, "halving_bench: %s\n", message);
-    exit(1);
+    exit(1); // NOLINT(concurrency-mt-unsafe): one thread
 }
 
 static void must(cop_status status, const cop_error *err)
@@ -180,7 +180,8 @@ static void run(const pool *p, const replay_rule *rule, int seeds)
             order[i] = i;
         }
         cop_rng_shuffle(rng, order, (size_t)p->curves.count);
-        const int count = p->least + (int)cop_rng_below(rng, (uint64_t)(p->most - p->least + 1));
+        const int count =
+            p->least + (int)cop_rng_below(rng, (uint64_t)p->most - (uint64_t)p->least + 1);
         for (int i = 0; i < count; i++) {
             chosen[i] = (int)order[i];
         }

@@ -45,7 +45,8 @@ static void place_rungs(replay *r)
 {
     const curves *c = r->curves;
     const int last = (int)c->points - 1;
-    for (double at = r->rule->first; r->rungs < REPLAY_RUNGS_MAX - 1; at /= r->rule->keep) {
+    double at = r->rule->first;
+    while (r->rungs < REPLAY_RUNGS_MAX - 1) {
         int nearest = last;
         for (int p = 0; p < last; p++) {
             if (c->tokens[p] > 0 &&
@@ -59,6 +60,7 @@ static void place_rungs(replay *r)
         if (r->rungs == 0 || nearest > r->rung[r->rungs - 1]) {
             r->rung[r->rungs++] = nearest;
         }
+        at /= r->rule->keep;
     }
     r->rung[r->rungs++] = last;
 }

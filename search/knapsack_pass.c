@@ -327,7 +327,7 @@ cop_status cop_knapsack_pass(cop_knapsack_found *out, const cop_knapsack_table *
               .dropped = (double)INFINITY};
     *out = (cop_knapsack_found){0};
     p.now = cop_alloc(1, sizeof *p.now);
-    p.links = cop_alloc((size_t)table->layers, sizeof *p.links);
+    p.links = cop_alloc((size_t)table->layers, sizeof(link *));
     p.heap = cop_alloc((size_t)solutions, sizeof *p.heap);
     if (p.now == NULL || p.links == NULL || p.heap == NULL) {
         status = COP_FAIL(err, COP_ERR_NOMEM, "knapsack: out of memory");
