@@ -17,8 +17,8 @@ typedef enum cop_rng_stream {
     COP_RNG_RANKING,   // random unit order when pruning; index = axis and layer
     COP_RNG_BOOTSTRAP, // resampling of sequences; index = purpose
     COP_RNG_RESCUE,    // candidates kept by lot; index = rung
-    COP_RNG_STRATEGY,  // proposals of a search strategy; index = batch
-    COP_RNG_TEST
+    COP_RNG_TEST,
+    COP_RNG_STRATEGY // proposals of a search strategy; index = batch
 } cop_rng_stream;
 
 typedef struct cop_rng cop_rng;

@@ -349,7 +349,7 @@ static void picks_the_smallest_of_the_tied(void **state)
     cop_pick p = {0};
     cop_error err = {0};
     put(&t, 0, 5000000, 1, 0.500, 0.02);
-    put(&t, 1, 4000000, 1, 0.503, 0.02);
+    put(&t, 1, 4000000, 1, 0.510, 0.02);
     put(&t, 2, 3000000, 1, 0.700, 0.02);
     put(&t, 3, 2000000, 0, 0.1, 0.02); // a lower loss at an earlier stage says nothing
     ok(cop_pick_make(&p, &t.snapshot, NULL, 0, 1, &err), &err);
