@@ -6,7 +6,6 @@
 
 #include "base/alloc.h"
 #include "base/system.h"
-#include "kernels/backend.h"
 #include "search/workers_internal.h"
 
 cop_status cop_message_send(int to, const cop_message *message, const double *values, int64_t count,
@@ -92,11 +91,11 @@ void cop_message_host(char out[COP_HOST_BYTES])
     (void)snprintf(out, COP_HOST_BYTES, "%.*s", COP_HOST_BYTES - 1, name);
 }
 
-void cop_message_crowd(char out[COP_CROWD_BYTES])
+void cop_message_crowd(char out[COP_CROWD_BYTES], const char *backend)
 {
     const cop_processes self = cop_processes_self();
     out[0] = '\0';
-    if (self.local_rank == 0 && cop_backend_devices() == 0) {
+    if (self.local_rank == 0 && strcmp(backend, "cuda") != 0) {
         (void)cop_processes_crowd(out, COP_CROWD_BYTES, self.local_size, cop_system_threads(),
                                   (int)sysconf(_SC_NPROCESSORS_ONLN));
     }

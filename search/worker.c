@@ -264,7 +264,7 @@ cop_status cop_worker_run(cop_run *run, cop_error *err)
     run->sees_owner = cop_store_owner(run->options->directory, owner, sizeof owner);
     set_verdict(&ready.ready.verdict, opened, &own);
     cop_message_host(ready.ready.host);
-    cop_message_crowd(ready.ready.crowd);
+    cop_message_crowd(ready.ready.crowd, run->options->backend);
     COP_TRY(status, cop_message_send(0, &ready, NULL, 0, err));
     COP_TRY(status, serve(run, err));
 

@@ -103,8 +103,8 @@ COP_MUST_CHECK cop_status cop_message_take(int *from, cop_message *out, double *
 void cop_message_pause(int *idle);
 // This machine's name, cut at the first dot.
 void cop_message_host(char out[COP_HOST_BYTES]);
-// The warning of cop_work_ready for this process.
-void cop_message_crowd(char out[COP_CROWD_BYTES]);
+// The warning of cop_work_ready for this process; none where a GPU does the work.
+void cop_message_crowd(char out[COP_CROWD_BYTES], const char *backend);
 
 // --- Rank 0 ---------------------------------------------------------------------------------------
 
