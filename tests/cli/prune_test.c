@@ -130,7 +130,7 @@ static void prune_takes_every_choice(void **state)
         program_expect(line, 0, "{*\"kept_layers\": \\[*", "");
     }
     program_expect("$coppice prune t --importance scores.h5 --to layers=2 --keep-layers 0 "
-                   "--drop-layers 2 -o listed",
+                   "--drop-layers 2 -o listed --force",
                    0, "*layers kept: 0 1*", "");
     program_expect("$coppice prune t --order random --to ffn=50 -o no-scores", 0, "*", "");
     program_expect(
