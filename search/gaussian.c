@@ -36,13 +36,13 @@ cop_status cop_gaussian_create(cop_gaussian **out, int columns, const bool *is_w
 {
     cop_status status = COP_OK;
     cop_gaussian *model = cop_alloc(1, sizeof *model);
+    const size_t width = columns > 0 ? (size_t)columns : 1;
 
     *out = NULL;
     if (model == NULL) {
         COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "surrogate: out of memory"));
     }
     model->columns = columns;
-    const size_t width = columns > 0 ? (size_t)columns : 1;
     model->is_word = cop_alloc(width, sizeof *model->is_word);
     model->weight = cop_alloc(width, sizeof *model->weight);
     model->parameters.log_weight = cop_alloc(width, sizeof *model->weight);

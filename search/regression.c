@@ -122,19 +122,19 @@ cop_status cop_regression_fit(cop_regression *model, const double *x, const doub
                               int64_t count, int64_t total, cop_error *err)
 {
     cop_status status = COP_OK;
+    const bool is_settled = model->learned >= COP_REGRESSION_SETTLED;
+    const bool is_learning = total * 8 >= model->learned * 9;
+    const int steps = !is_learning ? 0 : model->learned == 0 ? FIRST_STEPS : FURTHER_STEPS;
+    double evidence[FORMS] = {0};
     bool has_logarithm = model->forms[LOGARITHM].gaussian != NULL;
 
     COP_TRY(status, reserve(model, count, err));
     for (int64_t i = 0; i < count; i++) {
         has_logarithm = has_logarithm && y[i] > 0;
     }
-    const bool is_settled = model->learned >= COP_REGRESSION_SETTLED;
-    const bool is_learning = total * 8 >= model->learned * 9;
-    const int steps = !is_learning ? 0 : model->learned == 0 ? FIRST_STEPS : FURTHER_STEPS;
     if (!has_logarithm) {
         model->chosen = PLAIN;
     }
-    double evidence[FORMS] = {0};
     for (int i = 0; i < (has_logarithm ? FORMS : 1); i++) {
         if (i == model->chosen || (is_learning && !is_settled)) {
             COP_TRY(status, fit_form(model, i, x, y, count, steps, &evidence[i], err));

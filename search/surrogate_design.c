@@ -136,6 +136,7 @@ static cop_status add_extremes(cop_surrogate *self, cop_error *err)
     cop_status status = COP_OK;
     const cop_domain *domain = self->proposals.domain;
     bool is_added = false;
+    bool is_any_known = false;
 
     for (int end = 0; end < 2; end++) {
         for (int axis = 0; axis < domain->axes; axis++) {
@@ -149,7 +150,6 @@ static cop_status add_extremes(cop_surrogate *self, cop_error *err)
         COP_TRY(status,
                 cop_proposals_add(&self->proposals, self->proposals.genome, &is_added, err));
     }
-    bool is_any_known = false;
     for (int j = 0; j < self->objectives; j++) {
         is_any_known = is_any_known || self->is_known[j];
     }

@@ -108,6 +108,8 @@ static cop_status choose_rows(cop_surrogate *self, cop_error *err)
     cop_front_point *scratch = NULL;
     int64_t *work = NULL;
     int64_t count = 0;
+    const int64_t best = COP_SURROGATE_POINTS_MAX / 2;
+    const int64_t others = COP_SURROGATE_POINTS_MAX - best;
 
     if (data->usable <= COP_SURROGATE_POINTS_MAX) {
         for (int64_t i = 0; i < data->count; i++) {
@@ -133,8 +135,6 @@ static cop_status choose_rows(cop_surrogate *self, cop_error *err)
         }
     }
     cop_front_sort(point, count, self->objectives, scratch, work);
-    const int64_t best = COP_SURROGATE_POINTS_MAX / 2;
-    const int64_t others = COP_SURROGATE_POINTS_MAX - best;
     for (int64_t i = 0; i < best; i++) {
         self->learned[i] = point[i].index;
     }

@@ -63,6 +63,8 @@ cop_status cop_surrogate_pool_add(cop_surrogate *self, cop_surrogate_pool *pool,
 {
     cop_status status = COP_OK;
     const cop_domain *domain = self->proposals.domain;
+    double *x = NULL;
+    double *mean = NULL;
 
     *is_added = false;
     cop_domain_canonicalize(domain, genome);
@@ -72,8 +74,8 @@ cop_status cop_surrogate_pool_add(cop_surrogate *self, cop_surrogate_pool *pool,
     }
     COP_TRY(status, reserve(self, pool, err));
     COP_TRY(status, cop_genome_set_add(pool->set, genome, is_added, err));
-    double *x = pool->x + pool->count * self->columns;
-    double *mean = pool->mean + pool->count * self->objectives;
+    x = pool->x + pool->count * self->columns;
+    mean = pool->mean + pool->count * self->objectives;
     cop_surrogate_columns(self, genome, x);
     cop_surrogate_scale(self, x);
     if (domain->known != NULL) {
@@ -144,9 +146,10 @@ static cop_status gather_neighbours(cop_surrogate *self, cop_surrogate_pool *poo
     int32_t *genome = self->proposals.genome;
     const size_t bytes = (size_t)domain->axes * sizeof *genome;
     bool is_added = false;
-
     // All next levels of all members where they are few, otherwise as many random ones.
     const bool is_few = front_count * self->axis_columns * 2 <= NEIGHBOURS;
+    const int64_t moves = front_count == 0 ? 0 : is_few ? PAIRS : NEIGHBOURS + PAIRS;
+
     for (int64_t i = 0; is_few && i < front_count; i++) {
         for (int c = 0; c < 2 * self->axis_columns; c++) {
             const int axis = self->axis[c / 2];
@@ -156,7 +159,6 @@ static cop_status gather_neighbours(cop_surrogate *self, cop_surrogate_pool *poo
             COP_TRY(status, cop_surrogate_pool_add(self, pool, genome, &is_added, err));
         }
     }
-    const int64_t moves = front_count == 0 ? 0 : is_few ? PAIRS : NEIGHBOURS + PAIRS;
     for (int64_t i = 0; i < moves; i++) {
         memcpy(genome, self->data.genome + front[i % front_count] * domain->axes, bytes);
         cop_surrogate_move(self, genome);
