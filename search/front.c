@@ -142,39 +142,39 @@ static void rank_two(const front_source *source, front_work *work, int64_t count
     }
 }
 
-// Whatever dominates a point comes before it. The highest front, counted from 1, of the `count` points before
+// Whatever dominates a point comes before it. The highest front, counted from 1, of the `points` points before
 // it that are nowhere worse in the other objectives; that is its own, counted from 0. Masks instead of
 // branches: compilers make vector code of them.
-#define DEFINE_SCAN(name, type)                                                           \
-    static inline type name(const type *restrict coordinate, int64_t stride,              \
-                            const type *restrict front, const type *point, int64_t count, \
-                            const int coordinates)                                        \
-    {                                                                                     \
-        type highest = 0;                                                                 \
-        for (int64_t j = 0; j < count; j++) {                                             \
-            type mask = -1;                                                               \
-            for (int k = 0; k < coordinates; k++) {                                       \
-                mask = (type)(mask & -(coordinate[k * stride + j] <= point[k]));          \
-            }                                                                             \
-            const type dominator = (type)(front[j] & mask);                               \
-            highest = dominator > highest ? dominator : highest;                          \
-        }                                                                                 \
-        return highest;                                                                   \
+#define DEFINE_SCAN(name, type)                                                          \
+    static inline type name(const type *restrict coordinate, int64_t stride,             \
+                            const type *restrict front, const type *own, int64_t points, \
+                            const int coordinates)                                       \
+    {                                                                                    \
+        type highest = 0;                                                                \
+        for (int64_t j = 0; j < points; j++) {                                           \
+            type mask = -1;                                                              \
+            for (int k = 0; k < coordinates; k++) {                                      \
+                mask = (type)(mask & -(coordinate[k * stride + j] <= own[k]));           \
+            }                                                                            \
+            const type dominator = (type)(front[j] & mask);                              \
+            highest = dominator > highest ? dominator : highest;                         \
+        }                                                                                \
+        return highest;                                                                  \
     }
 
 // The number of coordinates is a constant in each call, so that the inner loop is unrolled.
-#define DEFINE_RANK(name, scan, type)                                                              \
-    static type name(const type *coordinate, int64_t stride, const type *front, const type *point, \
-                     int64_t count, int coordinates)                                               \
-    {                                                                                              \
-        switch (coordinates) {                                                                     \
-        case 2: return scan(coordinate, stride, front, point, count, 2);                           \
-        case 3: return scan(coordinate, stride, front, point, count, 3);                           \
-        case 4: return scan(coordinate, stride, front, point, count, 4);                           \
-        case 5: return scan(coordinate, stride, front, point, count, 5);                           \
-        case 6: return scan(coordinate, stride, front, point, count, 6);                           \
-        default: return scan(coordinate, stride, front, point, count, 7);                          \
-        }                                                                                          \
+#define DEFINE_RANK(name, scan, type)                                                            \
+    static type name(const type *coordinate, int64_t stride, const type *front, const type *own, \
+                     int64_t points, int coordinates)                                            \
+    {                                                                                            \
+        switch (coordinates) {                                                                   \
+        case 2: return scan(coordinate, stride, front, own, points, 2);                          \
+        case 3: return scan(coordinate, stride, front, own, points, 3);                          \
+        case 4: return scan(coordinate, stride, front, own, points, 4);                          \
+        case 5: return scan(coordinate, stride, front, own, points, 5);                          \
+        case 6: return scan(coordinate, stride, front, own, points, 6);                          \
+        default: return scan(coordinate, stride, front, own, points, 7);                         \
+        }                                                                                        \
     }
 
 DEFINE_SCAN(scan_short, int16_t)

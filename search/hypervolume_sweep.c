@@ -8,13 +8,13 @@
 #include "search/hypervolume_internal.h"
 #include "search/order.h"
 
-enum { DIMENSIONS = COP_HYPERVOLUME_OBJECTIVES_MAX, PADDING = 8 };
+enum { DIMENSIONS = COP_HYPERVOLUME_OBJECTIVES_MAX, PADDING = 8, SLACK = 2 * PADDING };
 
 enum { MARK_REACHES = 1, MARK_DOMINATED = 2 };
 
 // Points as places: row k holds objective k of each.
 typedef struct place_set {
-    int16_t *row[DIMENSIONS]; // [points + 2 PADDING], borrowed
+    int16_t *row[DIMENSIONS]; // [points + SLACK], borrowed
     int64_t count;
 } place_set;
 
@@ -89,7 +89,7 @@ static cop_status volume_three(double *volume, sweep *s, const double *reference
 // Gives a set its rows out of `from`; returns what is left of it.
 static int16_t *carve_rows(place_set *set, int16_t *from, int64_t count, int objectives)
 {
-    for (int k = 0; k < objectives; k++, from += count + 2 * PADDING) {
+    for (int k = 0; k < objectives; k++, from += count + SLACK) {
         set->row[k] = from;
     }
     return from;
@@ -103,7 +103,7 @@ static bool create_sets(sweep *s)
     for (int k = 3; k < s->objectives; k++) {
         rows += 2 * (size_t)k;
     }
-    s->places = cop_alloc(rows, (count + 2 * PADDING) * sizeof *s->places);
+    s->places = cop_alloc(rows, (count + SLACK) * sizeof *s->places);
     s->tables = cop_alloc((size_t)s->objectives, (count + 1) * sizeof *s->tables);
     s->mark = cop_alloc(count + PADDING, sizeof *s->mark);
     s->dominated = cop_alloc(count, sizeof *s->dominated);

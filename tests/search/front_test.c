@@ -25,8 +25,9 @@ static cop_rng *rng_of(uint64_t index)
 // Random points; with few levels many are equal or tied.
 static void draw(double *values, int64_t count, int d, uint64_t levels, cop_rng *rng)
 {
+    const uint64_t middle = levels / 2;
     for (int64_t i = 0; i < count * d; i++) {
-        values[i] = (double)cop_rng_below(rng, levels) - (double)(levels / 2);
+        values[i] = (double)cop_rng_below(rng, levels) - (double)middle;
         values[i] = values[i] == 0 && cop_rng_below(rng, 2) == 0 ? -0.0 : values[i];
     }
     for (int special = 0; special < 4 && count > 0; special++) {

@@ -77,12 +77,12 @@ static void small_sets_come_out_as_by_hand(void **state)
     }
 }
 
-// A front is at distance 0 from itself; moved by 1/8 in all objectives it is that far in each sense.
+// A front is at distance 0 from itself; worse by 1/8 in all objectives it is that far in each sense.
 static void a_published_front_stands_for_itself(void **state)
 {
     (void)state;
     static double front[3000];
-    static double moved[3000];
+    static double worse[3000];
 
     const struct {
         const char *name;
@@ -93,14 +93,14 @@ static void a_published_front_stands_for_itself(void **state)
         const int d = files[f].d;
         const int64_t count = reference_numbers(front, 3000, files[f].name) / d;
         for (int64_t i = 0; i < count * d; i++) {
-            moved[i] = front[i] + 0.125;
+            worse[i] = front[i] + 0.125;
         }
         indicators r = of(front, count, front, count, d);
         assert_true(r.igd == 0 && r.igd_plus == 0 && r.epsilon == 0);
-        r = of(moved, count, front, count, d);
+        r = of(worse, count, front, count, d);
         assert_near(r.epsilon, 0.125);
         assert_true(r.igd_plus <= r.igd && r.igd <= 0.125 * sqrt(d) && r.igd_plus > 0);
-        r = of(front, count, moved, count, d);
+        r = of(front, count, worse, count, d);
         assert_near(r.epsilon, -0.125);
         assert_true(r.igd_plus == 0 && r.igd > 0);
     }
