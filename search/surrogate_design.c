@@ -165,12 +165,12 @@ cop_status cop_surrogate_design(cop_surrogate *self, int64_t count, bool is_firs
 {
     cop_status status = COP_OK;
     bool is_added = true;
+    double tilt = cop_rng_uniform(self->proposals.rng);
 
     if (is_first) {
         COP_TRY(status, add_extremes(self, err));
     }
     // A step of the golden section visits all tilts evenly, wherever a smaller limit cuts the batch.
-    double tilt = cop_rng_uniform(self->proposals.rng);
     while (is_added && cop_genome_set_count(self->proposals.batch) < count) {
         COP_TRY(status, add_draw(self, tilt, &is_added, err));
         if (!is_added) {
