@@ -77,6 +77,7 @@ cop_status cop_evaluator_create(cop_evaluator **out, const cop_evaluator_options
     bool has_memory = pool != NULL;
     if (has_memory) {
         pool->options = *options;
+        pool->has_answered = options->has_answered;
         pool->command = cop_alloc_string(options->command);
         pool->directory = options->directory != NULL ? cop_alloc_string(options->directory) : NULL;
         pool->options.command = pool->command;

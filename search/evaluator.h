@@ -44,9 +44,12 @@ typedef struct cop_evaluator_options {
     double start_seconds;   // added to the time of the first request after a start
     double stop_seconds; // destroy(): from the end of stdin to SIGTERM, and from there to SIGKILL
     // How often in a row a process that ended, or had to be ended for what it said, is started again
-    // without an answer in between. As long as nothing was ever answered, ends of all processes count
-    // together. Late answers and ends without a request at hand do not count.
+    // without an answer in between. Late answers and ends without a request at hand do not count.
     int restarts;
+    // The same as long as nothing was ever answered: then ends of all processes count together, as the command
+    // is likely to be wrong.
+    int restarts_first;
+    bool has_answered;      // the command did so before, to an earlier process of ours
     int64_t line_bytes_max; // of an answer, COP_EVALUATOR_LINE_BYTES_MIN … 2^30
     // [required_count], borrowed: metrics that each answer must have. NULL with 0.
     const char *const *required;
@@ -55,9 +58,10 @@ typedef struct cop_evaluator_options {
     void *log_context;
 } cop_evaluator_options;
 
-#define COP_EVALUATOR_OPTIONS_DEFAULT                                                        \
-    {                                                                                        \
-        .processes = 1, .stop_seconds = 1, .restarts = 3, .line_bytes_max = (int64_t)1 << 20 \
+#define COP_EVALUATOR_OPTIONS_DEFAULT                                           \
+    {                                                                           \
+        .processes = 1, .stop_seconds = 1, .restarts = 20, .restarts_first = 3, \
+        .line_bytes_max = (int64_t)1 << 20                                      \
     }
 
 typedef enum cop_evaluator_outcome {

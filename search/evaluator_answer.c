@@ -52,7 +52,10 @@ static bool gives_up(cop_evaluator *pool, cop_evaluator_process *process, const 
     process->ends++;
     pool->ends++;
     const int ends = pool->has_answered ? process->ends : pool->ends;
-    if (ends <= pool->options.restarts) {
+    const int first = pool->options.restarts_first < pool->options.restarts
+                          ? pool->options.restarts_first
+                          : pool->options.restarts;
+    if (ends <= (pool->has_answered ? pool->options.restarts : first)) {
         return false;
     }
     (void)cop_evaluator_quote(command, pool->command, strlen(pool->command), COMMAND_SHOWN);

@@ -184,8 +184,8 @@ static const cop_study_row rows[] = {
      "longest evaluation; a longer one is ended and counts as failed; 0: no limit", true},
     {"evaluator.attempts", COP_STUDY_INTEGER, FIELD(evaluator_attempts), 1, 100, {NULL}, "", "2",
      "at one candidate, before it is recorded as failed", true},
-    {"evaluator.restarts", COP_STUDY_INTEGER, FIELD(evaluator_restarts), 0, 1000, {NULL}, "", "3",
-     "of an evaluator that ends without any answer, in a row, before the search stops", true},
+    {"evaluator.restarts", COP_STUDY_INTEGER, FIELD(evaluator_restarts), 0, 1000, {NULL}, "", "20",
+     "of an evaluator that ends without an answer, in a row, before the search stops; at most 3 before its first answer ever", true},
 };
 
 // clang-format on

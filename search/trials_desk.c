@@ -530,7 +530,7 @@ cop_status cop_trials_serve(cop_run *run, cop_error *err)
 {
     cop_error own = {0};
     cop_evaluator *pool = NULL;
-    cop_status status = cop_trials_open_pool(&pool, run->study, note_to_rank_0, run, &own);
+    cop_status status = cop_trials_open_pool(&pool, run->study, false, note_to_rank_0, run, &own);
 
     if (status == COP_OK) {
         status = serve(run, pool, &own);

@@ -23,9 +23,10 @@ typedef struct cop_trials_run {
 
 // The evaluator of this process, by the study file: its answers must hold the objectives and the bounded
 // metrics. `log` receives what its processes say.
+// `has_answered`: it answered before, so that a failure now is the point's rather than the command's.
 COP_MUST_CHECK cop_status cop_trials_open_pool(cop_evaluator **out, const cop_study_file *study,
-                                               cop_evaluator_log log, void *context,
-                                               cop_error *err);
+                                               bool has_answered, cop_evaluator_log log,
+                                               void *context, cop_error *err);
 
 COP_MUST_CHECK cop_status cop_trials_desk_create(cop_trials_desk **out, cop_trials_run *t,
                                                  cop_error *err);

@@ -20,7 +20,7 @@ static cop_status nomem(const cop_run *run, cop_error *err)
 
 // --- Opening ------------------------------------------------------------------------------------
 
-cop_status cop_trials_open_pool(cop_evaluator **out, const cop_study_file *study,
+cop_status cop_trials_open_pool(cop_evaluator **out, const cop_study_file *study, bool has_answered,
                                 cop_evaluator_log log, void *context, cop_error *err)
 {
     char directory[COP_STUDY_PATH_BYTES];
@@ -35,6 +35,7 @@ cop_status cop_trials_open_pool(cop_evaluator **out, const cop_study_file *study
     options.processes = (int)study->evaluator_processes;
     options.timeout_seconds = study->evaluator_timeout_seconds;
     options.restarts = (int)study->evaluator_restarts;
+    options.has_answered = has_answered;
     options.required = study->free->required;
     options.required_count = study->free->required_count;
     options.log = log;
@@ -62,6 +63,18 @@ static void drop_changed(cop_trials *trials, const cop_study_file *study)
     }
 }
 
+static bool has_results(const cop_trials_run *t)
+{
+    for (int64_t i = 0; i < t->trials.count; i++) {
+        for (int s = 0; s < COP_TRIAL_STAGES_MAX; s++) {
+            if (t->trials.entry[i].result[s].is_done) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static cop_status open_trials(cop_trials_run *t, cop_error *err)
 {
     cop_run *run = t->run;
@@ -77,7 +90,8 @@ static cop_status open_trials(cop_trials_run *t, cop_error *err)
     COP_TRY(status, cop_trials_read(&t->detached, run->store, true, err));
     drop_changed(&t->trials, run->study);
     drop_changed(&t->detached, run->study);
-    COP_TRY(status, cop_trials_open_pool(&t->pool, run->study, note_line, run, err));
+    COP_TRY(status,
+            cop_trials_open_pool(&t->pool, run->study, has_results(t), note_line, run, err));
 
 done:
     return status;

@@ -38,6 +38,7 @@ cop_evaluator_options options_for(char *command, size_t bytes, const char *mode)
     options.command = command;
     options.log = keep_note;
     options.restarts = 1000;
+    options.restarts_first = 1000;
     return options;
 }
 
