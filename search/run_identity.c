@@ -73,30 +73,57 @@ static unsigned change_of(const char *key)
     return 0;
 }
 
-static cop_status claim_setting(cop_run *run, const char *key, const char *value, cop_error *err)
+// Fewer evaluations than were asked for would leave results that no study of the new file has.
+static bool is_shrunk(const char *key, const char *stored, const char *value)
+{
+    int64_t before = 0;
+    int64_t now = 0;
+    return strcmp(key, "search.evaluations") == 0 && cop_text_to_i64(stored, &before) &&
+           cop_text_to_i64(value, &now) && now < before;
+}
+
+static cop_status change_setting(cop_run *run, const char *name, const char *key,
+                                 const char *stored, const char *value, cop_error *err)
+{
+    cop_status status = COP_OK;
+
+    // On disk before the setting is: what follows from it must follow after a kill as well.
+    run->changes |= change_of(key);
+    COP_TRY(status, cop_run_set_i64(run, COP_FACT_EXTENDING, (int64_t)run->changes, err));
+    COP_TRY(status, cop_store_set(run->store, name, value, err));
+    cop_run_note(run, COP_LOG_INFO, "extended: %s was %s, is %s", key, stored, value);
+
+done:
+    return status;
+}
+
+// `is_check`: only whether it may be so. A study that is refused stays as it was.
+static cop_status claim_setting(cop_run *run, const char *key, const char *value, bool is_check,
+                                cop_error *err)
 {
     const unsigned change = change_of(key);
     char name[96];
-    bool is_same = false;
     char *stored = NULL;
     cop_status status = COP_OK;
 
     (void)snprintf(name, sizeof name, "setting.%s", key);
     COP_TRY(status, cop_store_get(run->store, name, &stored, err));
-    is_same = stored == NULL || strcmp(stored, value) == 0;
-    if (is_same || change == 0) {
-        status = cop_run_claim(run, name, key, value, err);
-    } else if (run->options->extend) {
-        // On disk before the setting is: what follows from it must follow after a kill as well.
-        run->changes |= change;
-        COP_TRY(status, cop_run_set_i64(run, COP_FACT_EXTENDING, (int64_t)run->changes, err));
-        COP_TRY(status, cop_store_set(run->store, name, value, err));
-        cop_run_note(run, COP_LOG_INFO, "extended: %s was %s, is %s", key, stored, value);
-    } else {
+    if (stored == NULL || strcmp(stored, value) == 0) {
+        status = is_check ? COP_OK : cop_run_claim(run, name, key, value, err);
+    } else if (change == 0) {
+        status = cop_run_claim(run, name, key, value, err); // which says no
+    } else if (!run->options->extend) {
         status = COP_FAIL(err, COP_ERR_CONFIG,
                           "%s: is another study: its %s is %s, that of %s is %s (allowed: the "
                           "same, another directory, or --extend)",
                           run->options->directory, key, stored, run->study->path, value);
+    } else if (is_shrunk(key, stored, value)) {
+        status = COP_FAIL(err, COP_ERR_CONFIG,
+                          "%s: --extend: its %s is %s, that of %s is %s (allowed: at least as "
+                          "many, or another directory)",
+                          run->options->directory, key, stored, run->study->path, value);
+    } else if (!is_check) {
+        status = change_setting(run, name, key, stored, value, err);
     }
 
 done:
@@ -104,7 +131,7 @@ done:
     return status;
 }
 
-static cop_status claim_settings(cop_run *run, cop_error *err)
+static cop_status claim_settings(cop_run *run, bool is_check, cop_error *err)
 {
     cop_status status = COP_OK;
     cop_text value = {0};
@@ -116,7 +143,7 @@ static cop_status claim_settings(cop_run *run, cop_error *err)
             continue;
         }
         COP_TRY(status, cop_text_check(&value, key.path, err));
-        COP_TRY(status, claim_setting(run, key.path, cop_text_view(&value), err));
+        COP_TRY(status, claim_setting(run, key.path, cop_text_view(&value), is_check, err));
     }
 
 done:
@@ -338,9 +365,17 @@ done:
     return status;
 }
 
+// Reports read the copy of the study file: it changes when the study does, and not when it was refused.
 static cop_status reopen(cop_run *run, cop_error *err)
 {
-    return run->changes != 0 ? cop_store_set(run->store, COP_FACT_FINISHED, "", err) : COP_OK;
+    cop_status status = COP_OK;
+    if (run->changes != 0) {
+        COP_TRY(status, cop_run_copy_study(run, true, err));
+        COP_TRY(status, cop_store_set(run->store, COP_FACT_FINISHED, "", err));
+    }
+
+done:
+    return status;
 }
 
 // An extension that a kill interrupted is still to be made.
@@ -386,10 +421,14 @@ cop_status cop_run_identify_trials(cop_run *run, cop_error *err)
     COP_TRY(status, cop_text_check(&rungs, "rungs", err));
     COP_TRY(status, claim_kind(run, "evaluator", err));
     COP_TRY(status, find_changes(run, err));
-    COP_TRY(status, claim_settings(run, err));
-    COP_TRY(status, claim_setting(run, "space", cop_text_view(&axes), err));
-    COP_TRY(status, claim_setting(run, "objectives", cop_text_view(&objectives), err));
-    COP_TRY(status, claim_setting(run, "budget", cop_text_view(&bounds), err));
+    for (int pass = 0; pass < 2; pass++) {
+        const bool is_check = pass == 0;
+        COP_TRY(status, claim_settings(run, is_check, err));
+        COP_TRY(status, claim_setting(run, "space", cop_text_view(&axes), is_check, err));
+        COP_TRY(status,
+                claim_setting(run, "objectives", cop_text_view(&objectives), is_check, err));
+        COP_TRY(status, claim_setting(run, "budget", cop_text_view(&bounds), is_check, err));
+    }
     COP_TRY(status, set_origin(run, err));
     COP_TRY(status,
             cop_store_set(run->store, COP_FACT_OBJECTIVES, cop_text_view(&objectives), err));
@@ -413,9 +452,10 @@ cop_status cop_run_identify(cop_run *run, cop_error *err)
 
     COP_TRY(status, claim_kind(run, "teacher", err));
     COP_TRY(status, find_changes(run, err));
-    COP_TRY(status, claim_settings(run, err));
+    COP_TRY(status, claim_settings(run, true, err));
     COP_TRY(status, claim_backend(run, err));
     COP_TRY(status, claim_hashes(run, err));
+    COP_TRY(status, claim_settings(run, false, err));
     COP_TRY(status, set_summary(run, err));
     COP_TRY(status, set_provenance(run, err));
     COP_TRY(status, reopen(run, err));

@@ -199,29 +199,39 @@ static cop_status check_directory(const cop_run *run, cop_error *err)
         directory);
 }
 
+cop_status cop_run_copy_study(cop_run *run, bool replaces, cop_error *err)
+{
+    cop_status status = COP_OK;
+    char *copy = cop_file_join(run->options->directory, "study.yaml");
+
+    if (copy == NULL) {
+        return nomem(run, err);
+    }
+    if ((replaces || !cop_file_exists(copy)) && cop_file_exists(run->study->path)) {
+        status = cop_file_copy(copy, run->study->path, err);
+    }
+    cop_free(copy);
+    return status;
+}
+
 cop_status cop_run_open_directory(cop_run *run, cop_error *err)
 {
     const char *directory = run->options->directory;
     cop_status status = COP_OK;
-    char *copy = NULL;
     char *log = NULL;
 
     COP_TRY(status, check_directory(run, err));
     COP_TRY(status, cop_file_make_directory(directory, err));
     COP_TRY(status, cop_store_open(&run->store, directory, COP_STORE_OWN, err));
-    copy = cop_file_join(directory, "study.yaml");
+    COP_TRY(status, cop_run_copy_study(run, false, err));
     log = cop_file_join(directory, "log");
-    if (copy == NULL || log == NULL) {
+    if (log == NULL) {
         status = nomem(run, err);
         goto done;
-    }
-    if ((!cop_file_exists(copy) || run->options->extend) && cop_file_exists(run->study->path)) {
-        COP_TRY(status, cop_file_copy(copy, run->study->path, err));
     }
     run->log = fopen(log, "a");
 
 done:
-    cop_free(copy);
     cop_free(log);
     return status;
 }
