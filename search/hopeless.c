@@ -24,6 +24,8 @@ typedef struct judge {
     const cop_hopeless_probe *probe;
     const cop_hopeless_rule *rule;
     int64_t count;
+    int64_t points;        // of all probes, when they have the same; else 0
+    double *loss;          // [count, points], without what all share
     cop_curve_fit *fit;    // [count]
     double *draw;          // [count, DRAWS]
     double *quantile;      // [DRAWS]
@@ -35,6 +37,7 @@ typedef struct judge {
 
 static void judge_release(judge *j)
 {
+    cop_free(j->loss);
     cop_free(j->fit);
     cop_free(j->draw);
     cop_free(j->quantile);
@@ -47,6 +50,7 @@ static void judge_release(judge *j)
 static cop_status judge_create(judge *j, cop_error *err)
 {
     const size_t count = (size_t)j->count + 1;
+    j->loss = cop_alloc((size_t)(j->count * j->points) + 1, sizeof *j->loss);
     j->fit = cop_alloc(count, sizeof *j->fit);
     j->draw = cop_alloc(count * DRAWS, sizeof *j->draw);
     j->quantile = cop_alloc(DRAWS, sizeof *j->quantile);
@@ -54,26 +58,77 @@ static cop_status judge_create(judge *j, cop_error *err)
     j->hits = cop_alloc(2 * count, sizeof *j->hits);
     j->sort = cop_alloc(2 * count, sizeof *j->sort);
     j->scratch = cop_alloc(count, sizeof *j->scratch);
-    if (j->fit == NULL || j->draw == NULL || j->quantile == NULL || j->order == NULL ||
-        j->hits == NULL || j->sort == NULL || j->scratch == NULL) {
+    if (j->loss == NULL || j->fit == NULL || j->draw == NULL || j->quantile == NULL ||
+        j->order == NULL || j->hits == NULL || j->sort == NULL || j->scratch == NULL) {
         return COP_FAIL(err, COP_ERR_NOMEM, "hopeless probes: out of memory for %lld curves",
                         (long long)j->count);
     }
     return COP_OK;
 }
 
-static cop_status fit_all(judge *j, int curve, cop_error *err)
+static int64_t first_point(const cop_hopeless_probe *p, int curve)
+{
+    return curve == 0 ? 0 : p->points / 2;
+}
+
+static cop_status fit_all(judge *j, int curve, bool is_cleaned, cop_error *err)
 {
     cop_status status = COP_OK;
     for (int64_t i = 0; i < j->count; i++) {
         const cop_hopeless_probe *p = &j->probe[i];
-        const int64_t from = curve == 0 ? 0 : p->points / 2;
-        COP_TRY(status, cop_curve_fit_make(&j->fit[i], p->tokens + from, p->loss + from,
+        const int64_t from = first_point(p, curve);
+        const double *loss = is_cleaned ? j->loss + i * j->points : p->loss;
+        COP_TRY(status, cop_curve_fit_make(&j->fit[i], p->tokens + from, loss + from,
                                            p->weight == NULL ? NULL : p->weight + from,
                                            p->points - from, err));
     }
 done:
     return status;
+}
+
+// A residual of a fit is this times what the fit says it should be.
+static double unit_of(const judge *j, int64_t i, int64_t point)
+{
+    const double *weight = j->probe[i].weight;
+    return j->fit[i].scatter / sqrt(weight == NULL ? 1 : weight[point]);
+}
+
+// Takes out of all losses what their residuals share at a point. They must have the same points.
+static void clean(judge *j, int curve)
+{
+    for (int64_t p = first_point(&j->probe[0], curve); p < j->points; p++) {
+        const double tokens = j->probe[0].tokens[p];
+        double sum = 0;
+        double used = 0;
+        for (int64_t i = 0; i < j->count; i++) {
+            const cop_curve_prediction fitted = cop_curve_predict(&j->fit[i], tokens);
+            const double z = (j->probe[i].loss[p] - fitted.value) / unit_of(j, i, p);
+            if (isfinite(z)) {
+                sum += z;
+                used += 1;
+            }
+        }
+        const double common = used > 0 ? sum / used : 0;
+        for (int64_t i = 0; i < j->count; i++) {
+            const double shared = common * unit_of(j, i, p);
+            j->loss[i * j->points + p] = j->probe[i].loss[p] - (isfinite(shared) ? shared : 0);
+        }
+    }
+}
+
+static bool have_same_points(const cop_hopeless_probe *probe, int64_t count)
+{
+    for (int64_t i = 1; i < count; i++) {
+        if (probe[i].points != probe[0].points) {
+            return false;
+        }
+        for (int64_t p = 0; p < probe[0].points; p++) {
+            if (probe[i].tokens[p] != probe[0].tokens[p]) {
+                return false;
+            }
+        }
+    }
+    return count > 1;
 }
 
 static void fill_quantiles(double *out, double freedom)
@@ -82,6 +137,25 @@ static void fill_quantiles(double *out, double freedom)
         const double at = (r + 0.5) / DRAWS;
         out[r] = isinf(freedom) ? gsl_cdf_ugaussian_Pinv(at) : gsl_cdf_tdist_Pinv(at, freedom);
     }
+}
+
+// A loss below 0 is none: a curve that leads there does not follow the form.
+static bool is_sound(const cop_curve_fit *fit, const cop_curve_prediction *loss)
+{
+    return fit->is_converged && fit->freedom > 0 && isfinite(loss->error) && loss->value > 0;
+}
+
+// A mean over few takes some of each probe's own noise out with what all share.
+static cop_curve_prediction predict(const judge *j, int64_t i)
+{
+    cop_curve_prediction loss = cop_curve_predict(&j->fit[i], j->rule->tokens);
+    if (j->points > 0) {
+        const double wider = sqrt((double)j->count / ((double)j->count - 1));
+        loss.error *= wider;
+        loss.low = loss.value - wider * (loss.value - loss.low);
+        loss.high = loss.value + wider * (loss.high - loss.value);
+    }
+    return loss;
 }
 
 // One whose end is not known does not keep others out.
@@ -98,8 +172,8 @@ static cop_status draw_all(judge *j, int curve, cop_error *err)
         j->order[r] = r;
     }
     for (int64_t i = 0; i < j->count; i++) {
-        const cop_curve_prediction p = cop_curve_predict(&j->fit[i], j->rule->tokens);
-        const bool is_known = isfinite(p.value) && isfinite(p.error) && p.freedom > 0;
+        const cop_curve_prediction p = predict(j, i);
+        const bool is_known = is_sound(&j->fit[i], &p);
         double *draw = j->draw + i * DRAWS;
         if (is_known && p.freedom != freedom) {
             freedom = p.freedom;
@@ -144,18 +218,17 @@ static void conclude(const judge *j, int64_t i, int curve, cop_hopeless_verdict 
 {
     const cop_curve_fit *fit = &j->fit[i];
     const double level = COP_CURVE_HOPELESS / fmax(j->rule->tests, 1);
-    const cop_curve_prediction loss = cop_curve_predict(fit, j->rule->tokens);
+    const cop_curve_prediction loss = predict(j, i);
     const double top = (double)j->hits[i] / DRAWS;
     const double front = (double)j->hits[j->count + i] / DRAWS;
-    const bool is_sound = fit->is_converged && fit->freedom > 0 && isfinite(loss.error) &&
-                          (fit->form == COP_CURVE_FLOOR || fit->form == COP_CURVE_POWER);
+    const bool is_falling = fit->form == COP_CURVE_FLOOR || fit->form == COP_CURVE_POWER;
     if (curve == 0) {
         out->loss = loss;
         out->probability = top;
         out->front_probability = front;
         out->is_hopeless = !j->probe[i].is_exempt && j->probe[i].points >= COP_HOPELESS_POINTS_MIN;
     }
-    if (!is_sound) {
+    if (!is_sound(fit, &loss) || !is_falling) {
         out->probability = (double)NAN;
         out->front_probability = (double)NAN;
     } else if (!isnan(out->probability)) {
@@ -171,12 +244,17 @@ cop_status cop_hopeless_judge(cop_hopeless_verdict *verdict, const cop_hopeless_
 {
     cop_status status = COP_OK;
     judge j = {.probe = probes, .rule = rule, .count = count};
+    j.points = have_same_points(probes, count) ? probes[0].points : 0;
     int64_t kth = -1;
     double kth_loss = (double)NAN;
     COP_TRY(status, cop_front_check(count, 1 + rule->others, err));
     COP_TRY(status, judge_create(&j, err));
     for (int curve = 0; curve < CURVES; curve++) {
-        COP_TRY(status, fit_all(&j, curve, err));
+        COP_TRY(status, fit_all(&j, curve, false, err));
+        if (j.points > 0) {
+            clean(&j, curve);
+            COP_TRY(status, fit_all(&j, curve, true, err));
+        }
         if (curve == 0) {
             COP_TRY(status, cop_curve_kth(&kth, j.fit, count, rule->keep, rule->tokens, err));
             kth_loss = kth < 0 ? kth_loss : cop_curve_predict(&j.fit[kth], rule->tokens).value;

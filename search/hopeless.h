@@ -9,8 +9,12 @@
 // drawn for all who go on from their predictive Student distributions (a Latin hypercube: each probe's draws
 // are evenly spaced quantiles in random order), and each draw is ranked as a promotion ranks: fronts in
 // their order, within a front the lower loss first. A probe's probability is the share of draws in which it
-// is among the best k or, with several objectives, on the front. Draws are independent between
-// probes: noise that they share, as that of a batch, makes the truth sharper.
+// is among the best k or, with several objectives, on the front.
+//
+// What the residuals of all curves share at a point (a hard batch; a bend of all curves when the learning
+// rate falls) says nothing about who is better: the mean of the standardised residuals is taken out of all
+// curves, which are then fitted again, with errors wider by sqrt(n / (n - 1)) for n probes. Draws are independent
+// between probes.
 //
 // Why it takes more than a probability below 0.05. Asked at every evaluation, at 0.05 each, a search stopped
 // its best candidate in 11 % of replays (benchmarks/halving_bench). Here
@@ -20,9 +24,11 @@
 // - two curves must agree: the whole one behind the warm-up, and the later half of its points alone, which
 //   does not follow the form of the early part;
 // - a probe that is among the best k by its measured loss now is not stopped, nor is one that was drawn by
-//   lot, nor one whose fit did not converge, is flat, or has few points;
+//   lot, nor one whose fit did not converge, is flat, leads below 0 or has few points; nor do such fits keep
+//   others out;
 // - the places of those who are stopped are not given to others, and later promotions keep as many as if
 //   they were still there, so that nobody else goes out for it.
+// Points weigh by the tokens that they are means over, and by 1/loss^2: the noise of a KL is in proportion to it.
 // The level holds as far as the form does. A learning rate that decays bends curves away from it, if
 // all in much the same way.
 

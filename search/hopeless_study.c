@@ -7,6 +7,8 @@
 #include "base/alloc.h"
 #include "search/hopeless.h"
 
+enum { SMOOTH = 2 }; // points to either side
+
 // A curve is fitted behind its warm-up: from its last point over this on.
 static const double window = 64;
 
@@ -42,8 +44,34 @@ static int64_t tokens_before(const cop_study_file *study)
     return warmup > thawed ? warmup : thawed;
 }
 
-// A point of a stored curve is the mean over the steps since the point before: it stands for their middle, and
-// counts by their number. Returns the points written.
+// Mean of the losses near a point, against the noise of a single one.
+static double smooth(const double *loss, int64_t count, int64_t at)
+{
+    double sum = 0;
+    int64_t used = 0;
+    for (int64_t i = at - SMOOTH; i <= at + SMOOTH; i++) {
+        if (i >= 0 && i < count && isfinite(loss[i])) {
+            sum += loss[i];
+            used++;
+        }
+    }
+    return sum / (double)used;
+}
+
+// The noise of a loss grows with it, as that of a KL does, and falls with the tokens that it is a mean over.
+// The last point has weight 1: what is predicted is a loss as noisy as that one.
+static void weigh(double *weight, const double *loss, int64_t count)
+{
+    const double last = count > 0 ? smooth(loss, count, count - 1) : 1;
+    const double last_tokens = count > 0 ? weight[count - 1] : 1;
+    for (int64_t i = 0; i < count; i++) {
+        const double ratio = last / smooth(loss, count, i);
+        weight[i] *= ratio > 0 && isfinite(ratio) ? ratio * ratio / last_tokens : 1 / last_tokens;
+    }
+}
+
+// A point of a stored curve is the mean over the steps since the point before: it stands for their middle.
+// Returns the points written.
 static int64_t fill(double *tokens, double *loss, double *weight, const contest *c,
                     const cop_snapshot_candidate *candidate)
 {
@@ -62,6 +90,7 @@ static int64_t fill(double *tokens, double *loss, double *weight, const contest 
         }
         before = point->tokens;
     }
+    weigh(weight, loss, count);
     return count;
 }
 

@@ -173,6 +173,44 @@ static void curves_that_tell_nothing_stop_nobody(void **state)
     }
 }
 
+static void what_all_curves_share_does_not_hide_who_is_behind(void **state)
+{
+    (void)state;
+    static table t;
+    cop_hopeless_verdict v[MOST];
+    cop_rng *rng = NULL;
+    cop_error err = {0};
+    const double floors[] = {0.5, 0.51, 0.52, 0.53, 0.7, 0.71, 0.72, 0.73};
+    fill(&t, 8, floors, by_group);
+    ok(cop_rng_create(&rng, 1, COP_RNG_TEST, 8, &err), &err);
+    for (int p = 0; p < POINTS;
+         p++) { // batches that are hard for all, by more than the groups differ
+        const double batch = 0.3 * cop_rng_normal(rng);
+        for (int i = 0; i < 8; i++) {
+            t.curve[i][p].loss += batch;
+        }
+    }
+    cop_rng_destroy(rng);
+    assert_int_equal(find(&t, 8, 0, v), 4);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(v[i].is_hopeless, i >= 4);
+    }
+}
+
+static void curves_that_lead_below_zero_keep_nobody_out(void **state)
+{
+    (void)state;
+    static table t;
+    cop_hopeless_verdict v[MOST];
+    const double floors[] = {-0.5, -0.5, 0.4, 0.401, 0.402, 0.403, 0.404, 0.405};
+    fill(&t, 8, floors, by_group);
+    (void)find(&t, 8, 0, v);
+    for (int i = 0; i < 8; i++) {
+        assert_false(v[i].is_hopeless);
+        assert_true(i >= 2 || isnan(v[i].probability));
+    }
+}
+
 static void later_points_and_the_warm_up_are_not_used(void **state)
 {
     (void)state;
@@ -282,6 +320,8 @@ int main(void)
         cmocka_unit_test(close_ones_go_on),
         cmocka_unit_test(the_good_of_today_and_the_rescued_go_on),
         cmocka_unit_test(curves_that_tell_nothing_stop_nobody),
+        cmocka_unit_test(what_all_curves_share_does_not_hide_who_is_behind),
+        cmocka_unit_test(curves_that_lead_below_zero_keep_nobody_out),
         cmocka_unit_test(later_points_and_the_warm_up_are_not_used),
         cmocka_unit_test(nobody_is_stopped_too_early_or_too_late),
         cmocka_unit_test(the_front_goes_on_with_several_objectives),
