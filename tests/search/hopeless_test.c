@@ -180,7 +180,7 @@ static void what_all_curves_share_does_not_hide_who_is_behind(void **state)
     cop_hopeless_verdict v[MOST];
     cop_rng *rng = NULL;
     cop_error err = {0};
-    const double floors[] = {0.5, 0.51, 0.52, 0.53, 0.7, 0.71, 0.72, 0.73};
+    const double floors[] = {0.5, 0.501, 0.502, 0.503, 0.7, 0.71, 0.72, 0.73};
     fill(&t, 8, floors, by_group);
     ok(cop_rng_create(&rng, 1, COP_RNG_TEST, 8, &err), &err);
     for (int p = 0; p < POINTS;
