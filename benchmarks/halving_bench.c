@@ -3,9 +3,14 @@
 //
 //     halving_bench [--curves FILE.csv] [--noise SD] [--seeds N]
 //
+// Curves that stop probes: "always" asks after every measurement whether one reaches the best, at 5 %; "at
+// rungs" is the rule of search/hopeless.h.
+//
 // Pools: the published Pythia curves (10 to 15 of 15 models, log perplexity on LAMBADA; standard deviation
 // of the noise 0.02: what is left of the evaluation noise of 5,153 passages in a paired comparison); 81
-// made-up power laws that cross; or the file of --curves (columns id, tokens, loss).
+// made-up power laws that cross, with few points as held-out losses are, with many as training losses are, and
+// with many whose form is not a power law, since the learning rate decays; or the file of --curves
+// (columns id, tokens, loss).
 
 #include <math.h>
 #include <stdio.h>
@@ -20,7 +25,13 @@
 #include "benchmarks/replay.h"
 #include "search/kendall.h"
 
-enum { SEEDS = 200, SYNTHETIC = 81, SYNTHETIC_POINTS = 21 };
+enum {
+    SEEDS = 200,
+    SYNTHETIC = 81,
+    SYNTHETIC_POINTS = 21,
+    FINE_POINTS = 161,
+    SYNTHETIC_MANY = 243
+};
 
 typedef struct pool {
     const char *name;
@@ -44,23 +55,23 @@ static void must(cop_status status, const cop_error *err)
 }
 
 // Curves as those of students of one teacher: ends 0.1 apart, larger models fall later, so that early
-// rungs mislead.
-static void make_synthetic(curves *out)
+// rungs mislead. `bend`: mean fall by the decay of the learning rate, which differs between candidates.
+static void make_synthetic(curves *out, int count, int points, double bend)
 {
     cop_error err = {0};
     cop_rng *rng = NULL;
     must(cop_rng_create(&rng, 1, COP_RNG_TEST, 81, &err), &err);
-    *out = (curves){.points = SYNTHETIC_POINTS, .count = SYNTHETIC};
-    out->tokens = cop_alloc(SYNTHETIC_POINTS, sizeof *out->tokens);
-    out->curve = cop_alloc(SYNTHETIC, sizeof *out->curve);
+    *out = (curves){.points = points, .count = count};
+    out->tokens = cop_alloc((size_t)points, sizeof *out->tokens);
+    out->curve = cop_alloc((size_t)count, sizeof *out->curve);
     if (out->tokens == NULL || out->curve == NULL) {
         stop("out of memory");
     }
-    for (int p = 0; p < SYNTHETIC_POINTS; p++) {
-        out->tokens[p] = 1e6 * pow(2, p / 2.0);
+    for (int p = 0; p < points; p++) {
+        out->tokens[p] = 1e6 * pow(2, 10.0 * p / (points - 1));
     }
-    for (int i = 0; i < SYNTHETIC; i++) {
-        out->curve[i].loss = cop_alloc(SYNTHETIC_POINTS, sizeof *out->curve[i].loss);
+    for (int i = 0; i < count; i++) {
+        out->curve[i].loss = cop_alloc((size_t)points, sizeof *out->curve[i].loss);
         if (out->curve[i].loss == NULL) {
             stop("out of memory");
         }
@@ -69,8 +80,11 @@ static void make_synthetic(curves *out)
         const double a = 2 - 0.1 * quality;
         const double b = 1.5 + 0.15 * quality + 0.1 * cop_rng_normal(rng); // at the first point
         const double c = 0.35 + 0.1 * cop_rng_uniform(rng);
-        for (int p = 0; p < SYNTHETIC_POINTS; p++) {
-            out->curve[i].loss[p] = a + b * pow(out->tokens[p] / 1e6, -c);
+        const double fall = bend > 0 ? bend * (1 + 0.3 * cop_rng_normal(rng)) : 0;
+        for (int p = 0; p < points; p++) {
+            const double decayed =
+                0.5 - 0.5 * cos(3.14159265358979 * out->tokens[p] / out->tokens[points - 1]);
+            out->curve[i].loss[p] = a + b * pow(out->tokens[p] / 1e6, -c) - fall * decayed;
         }
     }
     cop_rng_destroy(rng);
@@ -151,7 +165,8 @@ static void print(const pool *p, const replay_rule *rule, const tally *t)
     wilson(&low, &high, t->same, t->runs);
     printf(
         "{\"bench\": \"halving\", \"pool\": \"%s\", \"first_rung_share\": %.4f, \"keep\": %.3f, "
-        "\"rescue\": %.2f, \"noise\": %.3g, \"curves\": %s, \"stability\": %s, \"continue\": %s, "
+        "\"rescue\": %.2f, \"noise\": %.3g, \"curves\": \"%s\", \"stability\": %s, \"continue\": "
+        "%s, "
         "\"seeds\": %d, \"rungs\": %.2f, \"tokens_share\": %.4f, \"tokens_share_with_pick\": %.4f, "
         "\"target\": 0.1, \"same_pick\": %.3f, \"same_pick_low\": %.3f, \"same_pick_high\": %.3f, "
         "\"same_or_tied\": %.3f, \"regret_mean\": %.4f, \"regret_most\": %.4f, "
@@ -159,11 +174,14 @@ static void print(const pool *p, const replay_rule *rule, const tally *t)
         "\"best_stopped_by_curve\": %.3f, \"curve_stops\": %.2f, \"ended_stable\": %.3f, "
         "\"program\": \"%s\"}\n",
         p->name, rule->first / p->curves.tokens[p->curves.points - 1], rule->keep, rule->rescue,
-        rule->noise, rule->stops_curves ? "true" : "false", rule->tau_least <= 1 ? "true" : "false",
-        rule->starts_again ? "false" : "true", t->runs, t->rungs / n, t->share / n,
-        t->share_with_pick / n, t->same / n, low, high, t->tied / n, t->regret / n, t->regret_most,
-        t->lost_first / n, t->lost_later / n, t->lost_by_curve / n, t->curve_stops / n,
-        t->stable / n, cop_version());
+        rule->noise,
+        rule->stops_at_rungs ? "at rungs"
+        : rule->stops_curves ? "always"
+                             : "off",
+        rule->tau_least <= 1 ? "true" : "false", rule->starts_again ? "false" : "true", t->runs,
+        t->rungs / n, t->share / n, t->share_with_pick / n, t->same / n, low, high, t->tied / n,
+        t->regret / n, t->regret_most, t->lost_first / n, t->lost_later / n, t->lost_by_curve / n,
+        t->curve_stops / n, t->stable / n, cop_version());
 }
 
 static void run(const pool *p, const replay_rule *rule, int seeds)
@@ -201,8 +219,9 @@ static void run_pool(const pool *p, int seeds)
     print_taus(p);
     for (size_t f = 0; f < sizeof firsts / sizeof *firsts; f++) {
         const double end = p->curves.tokens[p->curves.points - 1];
-        // Plain; with learning curves; halves; halves until the order is stable; not continued.
-        for (int kind = 0; kind < 5; kind++) {
+        // Plain; with learning curves; halves; halves until the order is stable; not continued; with
+        // learning curves at rungs.
+        for (int kind = 0; kind < 6; kind++) {
             const replay_rule rule = {.first = firsts[f] * end,
                                       .keep = kind == 2 || kind == 3 ? 0.5 : 1.0 / 3,
                                       .rescue = 0.1,
@@ -210,10 +229,20 @@ static void run_pool(const pool *p, int seeds)
                                       .tau_least = kind == 3 ? 0.8 : 2,
                                       .top = 3,
                                       .stops_curves = kind == 1,
+                                      .stops_at_rungs = kind == 5,
                                       .starts_again = kind == 4};
             run(p, &rule, seeds);
         }
     }
+}
+
+static void run_made_up(const char *name, int count, int points, double bend, double noise,
+                        int seeds)
+{
+    pool p = {.name = name, .least = SYNTHETIC, .most = SYNTHETIC, .noise = noise};
+    make_synthetic(&p.curves, count, points, bend);
+    run_pool(&p, seeds);
+    curves_release(&p.curves);
 }
 
 int main(int argc, char **argv)
@@ -246,13 +275,11 @@ int main(int argc, char **argv)
         curves_release(&p.curves);
         return 0;
     }
-    pool made_up = {.name = "made_up",
-                    .least = SYNTHETIC,
-                    .most = SYNTHETIC,
-                    .noise = noise < 0 ? 0.005 : noise};
-    make_synthetic(&made_up.curves);
-    run_pool(&made_up, (int)seeds);
-    curves_release(&made_up.curves);
+    run_made_up("made_up", SYNTHETIC, SYNTHETIC_POINTS, 0, noise < 0 ? 0.005 : noise, (int)seeds);
+    run_made_up("made_up_fine", SYNTHETIC_MANY, FINE_POINTS, 0, noise < 0 ? 0.02 : noise,
+                (int)seeds);
+    run_made_up("made_up_bent", SYNTHETIC_MANY, FINE_POINTS, 0.1, noise < 0 ? 0.02 : noise,
+                (int)seeds);
     pool pythia = {.name = "pythia", .least = 10, .most = 15, .noise = noise < 0 ? 0.02 : noise};
     must(curves_read_pythia(&pythia.curves, COP_REFERENCE_DATA, &err), &err);
     run_pool(&pythia, (int)seeds);

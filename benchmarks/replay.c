@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "search/curve_fit.h"
+#include "search/hopeless.h"
 #include "search/kendall.h"
 
 enum { BOOTSTRAPS = 200, CURVE_POINTS_LEAST = 4 };
@@ -28,6 +29,7 @@ typedef struct replay {
     int rung[REPLAY_RUNGS_MAX]; // points
     int rungs;
     int stable; // rungs in a row
+    int empty;  // places of those stopped at the promotion before
 } replay;
 
 static double seen(const replay *r, int candidate, int point)
@@ -206,12 +208,72 @@ static bool is_settled(replay *r, int from, int to)
     return true;
 }
 
-static void promote(replay *r, int rung, replay_result *out)
+static bool is_in_reach(const replay *r, int rung)
 {
-    const int kept = places(r, r->living);
-    const int drawn = (int)floor(r->rule->rescue * kept);
+    const double *tokens = r->curves->tokens;
+    return tokens[r->rung[rung]] * COP_HOPELESS_REACH >= tokens[r->curves->points - 1];
+}
+
+// Stops who cannot win any more among the first `kept` of the order, of which those from `drawn_from` on were
+// drawn by lot.
+static cop_status stop_at_rung(replay *r, int rung, int going_on, int drawn_from, int kept,
+                               replay_result *out, cop_error *err)
+{
+    const double end = r->curves->tokens[r->curves->points - 1];
+    int tests = 0;
+    for (int k = 0; k < r->rungs - 1; k++) {
+        tests += is_in_reach(r, k) ? 1 : 0;
+    }
+    const cop_hopeless_rule rule = {.tokens = end,
+                                    .keep =
+                                        cop_hopeless_keep(r->rule->keep, r->rungs - 1 - rung, kept),
+                                    .tests = tests,
+                                    .seed = 1 + cop_rng_below(r->rng, 1u << 30),
+                                    .stage = rung + 1};
+    const int64_t points = r->curves->points;
+    cop_status status = COP_OK;
+    cop_hopeless_probe *probe = cop_alloc((size_t)going_on + 1, sizeof *probe);
+    cop_hopeless_verdict *verdict = cop_alloc((size_t)going_on + 1, sizeof *verdict);
+    int first = r->rung[rung];
+    int left = going_on;
+    if (probe == NULL || verdict == NULL) {
+        status = COP_FAIL(err, COP_ERR_NOMEM, "replay: out of memory");
+        goto done;
+    }
+    while (first > 0 &&
+           r->curves->tokens[first - 1] * curve_window >= r->curves->tokens[r->rung[rung]] &&
+           r->curves->tokens[first - 1] > 0) {
+        first--;
+    }
+    for (int i = 0; i < going_on; i++) {
+        probe[i] = (cop_hopeless_probe){.tokens = r->curves->tokens + first,
+                                        .loss = r->seen + r->order[i] * points + first,
+                                        .points = r->rung[rung] - first + 1,
+                                        .is_exempt = i < rule.keep || i >= drawn_from};
+    }
+    COP_TRY(status, cop_hopeless_judge(verdict, probe, going_on, &rule, err));
+    for (int i = going_on - 1; i >= 0 && left > 1; i--) {
+        if (verdict[i].is_hopeless) {
+            r->alive[r->order[i]] = false;
+            left--;
+            out->curve_stops++;
+            out->stopped_the_best = out->stopped_the_best || r->order[i] == r->true_best;
+        }
+    }
+    r->empty = kept - left;
+done:
+    cop_free(probe);
+    cop_free(verdict);
+    return status;
+}
+
+static cop_status promote(replay *r, int rung, replay_result *out, cop_error *err)
+{
+    const int kept = places(r, r->living + r->empty);
+    const int going_on = kept < r->living ? kept : r->living;
+    const int drawn = kept < r->living ? (int)floor(r->rule->rescue * kept) : 0;
     const bool had_best = r->alive[r->true_best];
-    for (int i = kept - drawn; i < r->living; i++) {
+    for (int i = going_on - drawn; i < r->living; i++) {
         r->alive[r->order[i]] = false;
     }
     for (int i = 0; i < drawn; i++) { // among those that are not promoted yet
@@ -225,6 +287,10 @@ static void promote(replay *r, int rung, replay_result *out)
     if (had_best && !r->alive[r->true_best]) {
         out->best_lost_at = rung + 1;
     }
+    r->empty = kept - going_on;
+    return r->rule->stops_at_rungs && is_in_reach(r, rung)
+               ? stop_at_rung(r, rung, going_on, going_on - drawn, kept, out, err)
+               : COP_OK;
 }
 
 static cop_status climb(replay *r, replay_result *out, cop_error *err)
@@ -232,7 +298,7 @@ static cop_status climb(replay *r, replay_result *out, cop_error *err)
     int from = -1;
     for (int rung = 0; rung < r->rungs; rung++) {
         const int to = r->rung[rung];
-        const cop_status status = advance(r, from, to, out, err);
+        cop_status status = advance(r, from, to, out, err);
         if (status != COP_OK) {
             return status;
         }
@@ -249,7 +315,10 @@ static cop_status climb(replay *r, replay_result *out, cop_error *err)
             out->tokens_with_pick = r->spent + end - done;
             return COP_OK;
         }
-        promote(r, rung, out);
+        status = promote(r, rung, out, err);
+        if (status != COP_OK) {
+            return status;
+        }
         int living = 0;
         for (int i = 0; i < r->count; i++) {
             living += r->alive[i];

@@ -13,14 +13,16 @@
 enum { REPLAY_CANDIDATES_MAX = 512, REPLAY_RUNGS_MAX = 16, REPLAY_POINTS_MAX = 256 };
 
 typedef struct replay_rule {
-    double first;      // tokens of the first rung; rungs lie a factor of 1 / keep apart
-    double keep;       // share promoted, 0 … 1; at least one
-    double rescue;     // of the places, drawn by lot among the others: floor(rescue * places)
-    double noise;      // standard deviation of a measured loss
-    double tau_least;  // stability: bound of tau-b among the survivors; > 1: never stop
-    int top;           // stability: how many of the best must stay the same
-    bool stops_curves; // gives up a probe whose extrapolated end is hopeless
-    bool starts_again; // a promoted probe is trained from its start, not continued
+    double first;     // tokens of the first rung; rungs lie a factor of 1 / keep apart
+    double keep;      // share promoted, 0 … 1; at least one
+    double rescue;    // of the places, drawn by lot among the others: floor(rescue * places)
+    double noise;     // standard deviation of a measured loss
+    double tau_least; // stability: bound of tau-b among the survivors; > 1: never stop
+    int top;          // stability: how many of the best must stay the same
+    bool
+        stops_curves; // gives up a probe whose extrapolated end is hopeless, after every measurement
+    bool stops_at_rungs; // the same at promotions only, by the rule of search/hopeless.h
+    bool starts_again;   // a promoted probe is trained from its start, not continued
 } replay_rule;
 
 typedef struct replay_result {
@@ -32,7 +34,7 @@ typedef struct replay_result {
     double regret;           // of the pick's loss at the end, without noise
     int rungs;
     bool is_stable;  // the stability rule ended it
-    int curve_stops; // probes given up between rungs
+    int curve_stops; // probes given up by their curves
     bool stopped_the_best;
     int best_lost_at; // rung that eliminated the best; 0: none
 } replay_result;

@@ -13,6 +13,7 @@
 enum {
     COP_RESAMPLE_STAGE = 1000,     // + stage: ranking, and everything compared at that stage
     COP_RESAMPLE_AGREEMENT = 2000, // + 16 * from stage + to stage
+    COP_RESAMPLE_CURVES = 3000     // + 2 * stage + curve: predicted ends (search/hopeless.h)
 };
 
 typedef struct cop_resamples {

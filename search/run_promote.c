@@ -6,12 +6,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "search/hopeless.h"
 #include "search/run_internal.h"
-
-// As PASHA does (arXiv 2207.06940), on soft ranks; here by the lower bound of tau-b and the top set.
-static const double stable_tau = 0.8;
-static const double surely_out = 0.05; // of belonging in the top: a change within is a soft tie
-static const double surely_in = 0.95;
+#include "search/stability.h"
 
 enum { STABLE_RUNGS_MIN = 3 };
 
@@ -53,70 +50,60 @@ static int64_t keep_count(const cop_study_file *study, int stage, int64_t done)
     return kept < 1 ? 1 : kept;
 }
 
-// --- Stability ----------------------------------------------------------------------------------
-
-static double top_probability(const cop_ranking *ranking, int64_t index)
-{
-    for (int64_t i = 0; i < ranking->count; i++) {
-        if (ranking->entry[i].index == index) {
-            return ranking->entry[i].top_probability;
-        }
-    }
-    return (double)NAN;
-}
-
-// Is the set of the best the same at both rungs, but for candidates near its edge?
-static bool is_same_top(const cop_ranking *now, const cop_ranking *before)
-{
-    for (int64_t i = 0; i < now->count; i++) {
-        const double a = now->entry[i].top_probability;
-        const double b = top_probability(before, now->entry[i].index);
-        if ((a > surely_in && b < surely_out) || (a < surely_out && b > surely_in)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-// Two successive pairs of rungs agree, and so do the sets of the best.
-static cop_status check_stable(cop_run *run, const cop_ranking *now, int stage, int64_t kept,
-                               bool *is_stable, char *why, size_t why_bytes, cop_error *err)
+// Who finished a stage, and those who were stopped as hopeless before: their places stay empty, so that a
+// promotion keeps as many as it would have without.
+static int64_t count_with_stopped(const cop_run *run, int stage)
 {
     const cop_study_file *study = run->study;
-    cop_rank_agreement older = {0};
-    cop_rank_agreement newer = {0};
-    cop_ranking before = {0};
+    // The first promotion that may stop somebody: of a strategy, all come to its fidelity unranked.
+    const int first = cop_run_has_strategy(run) && study->fidelity > 1 ? (int)study->fidelity : 1;
+    if (!study->stop_hopeless || stage <= first) {
+        return count_done(run, stage);
+    }
+    int64_t counted = count_done(run, first);
+    for (int s = first + 1; s <= stage; s++) {
+        const int64_t places = keep_count(study, s - 1, counted);
+        int64_t entered = 0;
+        for (int64_t i = 0; i < run->snapshot.count; i++) {
+            entered += cop_run_enters(run, i, s) ? 1 : 0;
+        }
+        counted = count_done(run, s) + (places > entered ? places - entered : 0);
+    }
+    return counted;
+}
+
+// --- Stability ----------------------------------------------------------------------------------
+
+static cop_status check_stable(cop_run *run, int stage, int64_t kept, bool *is_stable, char *why,
+                               size_t why_bytes, cop_error *err)
+{
+    const cop_study_file *study = run->study;
+    cop_stability found = {0};
     cop_status status = COP_OK;
 
     *is_stable = false;
     if (!study->stop_when_stable || stage < STABLE_RUNGS_MIN || stage >= study->rungs) {
         return COP_OK;
     }
-    COP_TRY(status,
-            cop_ranking_agreement(&older, &run->snapshot, stage - 2, stage - 1, study->seed, err));
-    COP_TRY(status,
-            cop_ranking_agreement(&newer, &run->snapshot, stage - 1, stage, study->seed, err));
-    if (!(older.tau.low >= stable_tau && newer.tau.low >= stable_tau)) {
-        goto done;
-    }
-    COP_TRY(status, cop_ranking_make(&before, &run->snapshot, study->objective, study->objectives,
-                                     stage - 1, kept, study->seed, err));
-    *is_stable = is_same_top(now, &before);
+    COP_TRY(status, cop_stability_judge(&found, &run->snapshot, study->objective, study->objectives,
+                                        stage, kept, study->seed, err));
+    *is_stable = found.is_stable;
     (void)snprintf(
         why, why_bytes,
-        "the ranking is stable after rung %d: tau-b %.3f (at least %.3f) and %.3f (at least "
-        "%.3f) over the last two steps, and the same best %" PRId64,
-        stage, older.tau.value, older.tau.low, newer.tau.value, newer.tau.low, kept);
+        "the ranking is stable after rung %d: tau-b %.3f (at least %.3f) and %.3f (at "
+        "least %.3f) over the last two steps, and the same best %" PRId64 " up to ties within %.4f",
+        stage, found.agreement[0].tau.value, found.agreement[0].tau.low,
+        found.agreement[1].tau.value, found.agreement[1].tau.low, found.best, found.epsilon[2]);
 
 done:
-    cop_ranking_release(&before);
     return status;
 }
 
 // --- Promotion ----------------------------------------------------------------------------------
 
+// `hopeless`: why one who would be promoted is eliminated; "": it is not.
 static cop_status record(cop_run *run, const cop_ranked *entry, int stage, const char *decision,
-                         cop_error *err)
+                         const char *hopeless, cop_error *err)
 {
     const char *id = run->snapshot.candidate[entry->index].candidate.id;
     char reason[COP_REASON_BYTES];
@@ -124,7 +111,9 @@ static cop_status record(cop_run *run, const cop_ranked *entry, int stage, const
 
     COP_TRY(status,
             cop_store_promotion(run->store, id, stage, entry->top_probability, decision, err));
-    if (strcmp(decision, "eliminated") == 0) {
+    if (hopeless[0] != '\0') {
+        COP_TRY(status, cop_store_state(run->store, id, COP_STATE_ELIMINATED, hopeless, err));
+    } else if (strcmp(decision, "eliminated") == 0) {
         (void)snprintf(reason, sizeof reason,
                        "rank %d at stage %d, in the top with probability %.2f", entry->rank, stage,
                        entry->top_probability);
@@ -142,33 +131,72 @@ static const char *decision_text(char letter)
     return letter == 'p' ? "promoted" : letter == 'r' ? "rescued" : "eliminated";
 }
 
+// Turns the 'p' of those who cannot win any more into 'h'. Somebody always goes on.
+static cop_status stop_hopeless(cop_run *run, char *decision, cop_hopeless_verdict *verdict,
+                                const cop_ranking *ranking, int64_t kept, cop_error *err)
+{
+    int64_t going_on = 0;
+    cop_status status = COP_OK;
+
+    COP_TRY(status,
+            cop_hopeless_find(verdict, &run->snapshot, run->study, ranking, decision, kept, err));
+    for (int64_t i = 0; i < ranking->count; i++) {
+        going_on += decision[i] != 'e' ? 1 : 0;
+    }
+    for (int64_t i = ranking->count - 1; i >= 0 && going_on > 1; i--) {
+        if (verdict[i].is_hopeless) {
+            decision[i] = 'h';
+            going_on--;
+        }
+    }
+
+done:
+    return status;
+}
+
 static cop_status record_all(cop_run *run, const cop_ranking *ranking, int stage, int64_t kept,
                              bool is_end, cop_error *err)
 {
+    const cop_study_file *study = run->study;
     const cop_ranked *best = &ranking->entry[0];
+    const size_t count = (size_t)ranking->count;
     int64_t counts[256] = {0};
+    char note[96] = "";
     cop_status status = COP_OK;
-    char *decision = cop_alloc((size_t)ranking->count + 1, 1);
+    char *decision = cop_alloc(count + 1, 1);
+    cop_hopeless_verdict *verdict = cop_alloc(count + 1, sizeof *verdict);
 
-    if (decision == NULL) {
-        return COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory", run->options->directory);
+    if (decision == NULL || verdict == NULL) {
+        status = COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory", run->options->directory);
+        goto done;
     }
-    COP_TRY(status, cop_ranking_promote(decision, ranking, kept, run->study->rescue,
-                                        run->study->seed, err));
+    COP_TRY(status, cop_ranking_promote(decision, ranking, kept, study->rescue, study->seed, err));
+    if (study->stop_hopeless && !is_end) {
+        COP_TRY(status, stop_hopeless(run, decision, verdict, ranking, kept, err));
+    }
     for (int64_t i = 0; i < ranking->count; i++) {
+        char why[COP_REASON_BYTES] = "";
+        if (decision[i] == 'h') {
+            cop_hopeless_text(why, sizeof why, &verdict[i], study,
+                              cop_hopeless_keep(study->keep, study->rungs - stage, kept));
+        }
         counts[(unsigned char)decision[i]]++;
         COP_TRY(status, record(run, &ranking->entry[i], stage,
-                               is_end ? "finished" : decision_text(decision[i]), err));
+                               is_end ? "finished" : decision_text(decision[i]), why, err));
+    }
+    if (counts['h'] > 0) {
+        (void)snprintf(note, sizeof note, ", %" PRId64 " stopped as hopeless", counts['h']);
     }
     cop_run_note(
         run, COP_LOG_INFO,
-        "stage %d: %" PRId64 " candidates, best %s with loss %.4f (%.4f to %.4f); %" PRId64 " %s",
+        "stage %d: %" PRId64 " candidates, best %s with loss %.4f (%.4f to %.4f); %" PRId64 " %s%s",
         stage, ranking->count, run->snapshot.candidate[best->index].candidate.id, best->loss.value,
         best->loss.low, best->loss.high, is_end ? ranking->count : counts['p'] + counts['r'],
-        is_end ? "finished" : "go on");
+        is_end ? "finished" : "go on", note);
 
 done:
     cop_free(decision);
+    cop_free(verdict);
     return status;
 }
 
@@ -191,7 +219,7 @@ cop_status cop_run_promote(cop_run *run, int stage, bool *is_last, cop_error *er
 {
     const cop_study_file *study = run->study;
     const int64_t done = count_done(run, stage);
-    const int64_t kept = keep_count(study, stage, done);
+    const int64_t kept = keep_count(study, stage, count_with_stopped(run, stage));
     char why[256] = "";
     bool is_stable = false;
     cop_ranking ranking = {0};
@@ -202,7 +230,7 @@ cop_status cop_run_promote(cop_run *run, int stage, bool *is_last, cop_error *er
     }
     COP_TRY(status, cop_ranking_make(&ranking, &run->snapshot, study->objective, study->objectives,
                                      stage, kept, study->seed, err));
-    COP_TRY(status, check_stable(run, &ranking, stage, kept, &is_stable, why, sizeof why, err));
+    COP_TRY(status, check_stable(run, stage, kept, &is_stable, why, sizeof why, err));
     *is_last = stage == study->rungs || is_stable;
     if (is_stable) {
         cop_run_note(run, COP_LOG_INFO, "%s", why);

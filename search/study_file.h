@@ -114,6 +114,7 @@ typedef struct cop_study_file {
     int64_t keep_pruned;    // candidates entering rung 1 after the pruned-loss stage; 0: all
     double rescue;          // share of the promoted that is drawn by lot from the rest, default 0.1
     bool stop_when_stable;  // stop raising fidelity when the ranking is stable (search.md 5.4)
+    bool stop_hopeless;     // at promotions, who will not be among the best (search/hopeless.h)
     int64_t probe_sequence; // T, of probes and of the held-out sequences
     int64_t batch_tokens;   // per optimizer step
     int64_t micro_batch;    // sequences per pass; 0: chosen by memory

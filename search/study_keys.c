@@ -131,6 +131,8 @@ static const cop_study_row rows[] = {
      "share of the promoted that is drawn by lot among the rest", false},
     {"probe.stop_when_stable", COP_STUDY_BOOLEAN, FIELD(stop_when_stable), BOOLEAN, "false",
      "stop before the last rung when the ranking did not change over three rungs", false},
+    {"probe.stop_hopeless", COP_STUDY_BOOLEAN, FIELD(stop_hopeless), BOOLEAN, "false",
+     "at promotions, stop who will not be among the best after the last rung, as its training curve tells", false},
     {"probe.sequence", COP_STUDY_INTEGER, FIELD(probe_sequence), 2, 1e6, {NULL}, "tokens", "512",
      "length of training and held-out sequences", false},
     {"probe.batch_tokens", COP_STUDY_INTEGER, FIELD(batch_tokens), 2, 1e9, {NULL}, "tokens", "16384",
