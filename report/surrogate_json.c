@@ -52,6 +52,18 @@ static double real_at(const json_t *object, const char *key)
     return json_is_number(value) ? json_number_value(value) : (double)NAN;
 }
 
+// Among few predictions there may be no tau: all alike.
+static void append_figures(cop_text *out, const json_t *value)
+{
+    const double tau = real_at(value, "tau");
+    if (isfinite(tau)) {
+        cop_text_appendf(out, ", tau-b %.2f", tau);
+    }
+    cop_text_appendf(out, ", 50 %% intervals hold %.0f %%, 90 %% intervals %.0f %%, off by %.3g",
+                     100 * real_at(value, "coverage50"), 100 * real_at(value, "coverage90"),
+                     real_at(value, "rmse"));
+}
+
 void cop_report_append_surrogate(cop_text *out, const cop_fact *fact, int64_t facts,
                                  const char *separator)
 {
@@ -60,13 +72,9 @@ void cop_report_append_surrogate(cop_text *out, const cop_fact *fact, int64_t fa
         json_t *value = read_fact(&fact[i]);
         const json_int_t n = json_integer_value(json_object_get(value, "n"));
         if (value != NULL && n > 0 && !json_is_true(json_object_get(value, "is_exact"))) {
-            cop_text_appendf(out,
-                             "%s%s: %lld predictions, tau-b %.2f, 50 %% intervals hold %.0f %%, "
-                             "90 %% intervals %.0f %%, off by %.3g",
-                             before, fact[i].key + strlen(COP_FACT_CALIBRATION_PREFIX),
-                             (long long)n, real_at(value, "tau"),
-                             100 * real_at(value, "coverage50"), 100 * real_at(value, "coverage90"),
-                             real_at(value, "rmse"));
+            cop_text_appendf(out, "%s%s: %lld predictions", before,
+                             fact[i].key + strlen(COP_FACT_CALIBRATION_PREFIX), (long long)n);
+            append_figures(out, value);
             before = separator;
         }
         json_decref(value);

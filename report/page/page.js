@@ -391,17 +391,19 @@
     if (volume && volume.history.length > 1) {
       const all = volume.history, last = all[all.length - 1];
       const near = all.find((p) => p[1] >= 0.99 * last[1]);
-      lines.push(el("p", {}, "Hypervolume at " + stageName(volume.stage) + " " + fixed(volume.value) + "; at " + stageName(volume.history_stage) + " it grew to " + fixed(last[1]) + ", within 1 % of that after " + near[0] + " of " + last[0] + " candidates."));
+      lines.push(el("p", {}, "Hypervolume of the front " + fixed(volume.value) + " at " + stageName(volume.stage) + ". By " + (volume.history_stage === 0 ? "the pruned loss" : "the figures of " + stageName(volume.history_stage)) + " it grew to " + fixed(last[1]) + " with the candidates proposed, within 1 % of that after " + near[0] + " of " + last[0] + " candidates."));
       lines.push(historyOf(all));
     }
     $("search-card").hidden = !sizes.length;
     $("search").replaceChildren(...lines);
   };
   const historyOf = (points) => {
-    const width = 640, height = 90, left = 8, most = points[points.length - 1][0];
+    const width = 640, height = 90, left = 48, most = points[points.length - 1][0];
     const values = points.map((p) => p[1]), low = Math.min(...values), high = Math.max(...values);
-    const x = (n) => left + (width - 2 * left) * n / most, y = (v) => height - 8 - (height - 16) * (high > low ? (v - low) / (high - low) : 1);
+    const x = (n) => left + (width - left - 8) * n / most, y = (v) => height - 8 - (height - 16) * (high > low ? (v - low) / (high - low) : 1);
+    const text = (value, at) => { const t = svg("text", { x: 2, y: at, "font-size": 11, fill: css("--soft") }); t.textContent = fixed(value, 3); return t; };
     return svg("svg", { viewBox: "0 0 " + width + " " + height, width: "100%", role: "img", "aria-label": "hypervolume by candidates proposed" },
+      text(high, 12), text(low, height - 5),
       svg("polyline", { points: points.map((p) => x(p[0]).toFixed(1) + "," + y(p[1]).toFixed(1)).join(" "), fill: "none", stroke: css("--accent"), "stroke-width": 2 }));
   };
   const drawRungs = () => {
