@@ -1,5 +1,6 @@
 // plan: what a search will cost before it starts.
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -83,6 +84,30 @@ static double saving(const cop_search_plan *plan)
     return plan->tokens > 0 ? (double)plan->tokens_without_halving / (double)plan->tokens : 1.0;
 }
 
+static bool has_strategy(const cop_search_plan *plan)
+{
+    return strcmp(plan->strategy, "grid") != 0;
+}
+
+// What was not counted is null.
+static json_t *counted_json(int64_t count)
+{
+    return count == INT64_MAX ? json_null() : json_integer((json_int_t)count);
+}
+
+static json_t *search_json(const cop_search_plan *plan)
+{
+    const bool is_counted = isfinite(plan->tokens_of_all) && plan->tokens > 0;
+    return json_pack(
+        "{s:o, s:f, s:o, s:I, s:s, s:I, s:o, s:o, s:o}", "size", counted_json(plan->size),
+        "log10_size", plan->log10_size, "feasible", counted_json(plan->feasible), "sampled",
+        (json_int_t)plan->sampled, "strategy", plan->strategy, "candidates",
+        (json_int_t)plan->candidates, "fidelity",
+        has_strategy(plan) ? json_integer(plan->fidelity) : json_null(), "tokens_of_all",
+        is_counted ? json_real(plan->tokens_of_all) : json_null(), "saving_against_all",
+        is_counted ? json_real(plan->tokens_of_all / (double)plan->tokens) : json_null());
+}
+
 static json_t *forms_json(const cop_search_plan *plan)
 {
     json_t *list = json_array();
@@ -109,9 +134,9 @@ static int print_json(const cop_search_plan *plan, const arguments *given)
                               (json_int_t)plan->stage[i].tokens, "flops", plan->stage[i].flops,
                               "seconds", plan->stage[i].seconds));
     }
-    json_t *document = json_pack(
-        "{s:I, s:I, s:o, s:{s:f, s:f}, s:I, s:I, s:f, s:f, s:f}", "size", (json_int_t)plan->size,
-        "feasible", (json_int_t)plan->feasible, "stages", stages, "teacher", "flops",
+    json_t *document = search_json(plan);
+    json_t *costs = json_pack(
+        "{s:o, s:{s:f, s:f}, s:I, s:I, s:f, s:f, s:f}", "stages", stages, "teacher", "flops",
         plan->teacher_flops, "seconds", plan->teacher_seconds, "tokens", (json_int_t)plan->tokens,
         "tokens_without_halving", (json_int_t)plan->tokens_without_halving, "saving", saving(plan),
         "flops", plan->flops, "seconds", plan->seconds);
@@ -124,9 +149,11 @@ static int print_json(const cop_search_plan *plan, const arguments *given)
                   (json_int_t)plan->teacher_cache_bytes, "checkpoint_bytes",
                   (json_int_t)plan->checkpoint_bytes, "largest", plan->largest, "memory",
                   memory_json(&plan->memory), "memory_teacher", memory_json(&plan->memory_teacher));
-    if (document != NULL && more != NULL) {
+    if (document != NULL && costs != NULL && more != NULL) {
+        (void)json_object_update(document, costs);
         (void)json_object_update(document, more);
     }
+    json_decref(costs);
     json_decref(more);
     if (document != NULL) {
         (void)json_object_set_new(document, "memory_forms", forms_json(plan));
@@ -193,6 +220,49 @@ static void print_forms(const cop_search_plan *plan, uint64_t device_bytes)
     cop_cli_table_print(&table);
 }
 
+static void print_space(const cop_search_plan *plan)
+{
+    if (plan->size == INT64_MAX) {
+        cop_cli_print("about 10^%.1f grid points", plan->log10_size);
+    } else if (plan->feasible == INT64_MAX) {
+        cop_cli_print("%lld grid points", (long long)plan->size);
+    } else {
+        cop_cli_print("%lld of %lld grid points are feasible", (long long)plan->feasible,
+                      (long long)plan->size);
+    }
+    if (plan->feasible == INT64_MAX) {
+        cop_cli_print(", too many to count what is feasible");
+    }
+    cop_cli_print("\n");
+    if (has_strategy(plan)) {
+        char stage[32] = "the pruned loss";
+        if (plan->fidelity > 0) {
+            (void)snprintf(stage, sizeof stage, "rung %d", plan->fidelity);
+        }
+        cop_cli_print("%s proposes %lld of them and learns from %s\n", plan->strategy,
+                      (long long)plan->candidates, stage);
+    }
+    if (plan->sampled < plan->feasible) {
+        cop_cli_print("costs are means of, and the largest is one of, %lld feasible ones drawn by "
+                      "lot\n",
+                      (long long)plan->sampled);
+    }
+    cop_cli_print("\n");
+}
+
+static void print_saving(const cop_search_plan *plan)
+{
+    char text[COP_TEXT_NUMBER_BYTES];
+    cop_cli_print("all%s candidates to the last rung: %s tokens, %.1f times as many\n",
+                  has_strategy(plan) ? " proposed" : "",
+                  cop_text_count(text, (double)plan->tokens_without_halving), saving(plan));
+    if (has_strategy(plan) && isfinite(plan->tokens_of_all) && plan->tokens > 0) {
+        cop_cli_print("all feasible candidates to the last rung: %s tokens, %.1f times as many\n",
+                      cop_text_count(text, plan->tokens_of_all),
+                      plan->tokens_of_all / (double)plan->tokens);
+    }
+}
+
 static int print_text(const cop_search_plan *plan, const arguments *given, cop_error *err)
 {
     char a[COP_TEXT_NUMBER_BYTES];
@@ -200,15 +270,13 @@ static int print_text(const cop_search_plan *plan, const arguments *given, cop_e
     cop_text table = {0};
     const uint64_t teacher_bytes = cop_plan_total(&plan->memory_teacher);
 
-    cop_cli_print("%lld of %lld grid points are feasible\n\n", (long long)plan->feasible,
-                  (long long)plan->size);
+    print_space(plan);
     print_stages(plan);
     cop_cli_print("\nat %s FLOP/s: %.0f %% of a matmul peak of %s FLOP/s in %s%s%s\n",
                   cop_text_count(a, plan->flops_per_second), 100.0 * given->efficiency,
                   cop_text_count(b, given->peak), cop_precision_name(plan->precision),
                   given->is_measured ? " on " : "", given->is_measured ? plan->device : "");
-    cop_cli_print("all candidates to the last rung: %s tokens, %.1f times as many\n",
-                  cop_text_count(a, (double)plan->tokens_without_halving), saving(plan));
+    print_saving(plan);
     cop_cli_print("disk: %s for the teacher's states%s, %s for the probes' states\n",
                   cop_text_bytes(a, plan->teacher_cache_bytes),
                   plan->sample_draws > 0 ? " and samples" : "",

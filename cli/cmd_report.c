@@ -1,8 +1,11 @@
 // report: a study as report.html, report.json and candidates.csv. They are derived from the study's
 // database and may be made again at any time, so existing ones are replaced.
 
+#include <math.h>
+
 #include "cli/study_view.h"
 #include "cli/trial_view.h"
+#include "report/surrogate_json.h"
 
 typedef struct arguments {
     cop_cli_common common;
@@ -30,6 +33,37 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 // NOLINTEND(concurrency-mt-unsafe)
 
+// How the candidates were found, and whether the stages agree about them.
+static void print_search(const cop_report *report)
+{
+    const cop_report_stage *last = &report->stage[report->deepest < 0 ? 0 : report->deepest];
+    cop_text surrogate = {0};
+    if (report->batches > 0) {
+        cop_cli_print("%s, seed %llu: %lld candidates in %lld batches\n", report->strategy,
+                      (unsigned long long)report->seed, (long long)report->snapshot->count,
+                      (long long)report->batches);
+    }
+    cop_report_append_surrogate(&surrogate, report->snapshot->fact, report->snapshot->facts,
+                                "\nsurrogate's ");
+    if (surrogate.length > 0 && !surrogate.is_broken) {
+        cop_cli_print("surrogate's %s\n", cop_text_view(&surrogate));
+    }
+    cop_text_release(&surrogate);
+    if (isfinite(last->agreement.tau.value)) {
+        cop_cli_print("tau-b with the stage before %.2f (%.2f to %.2f)", last->agreement.tau.value,
+                      last->agreement.tau.low, last->agreement.tau.high);
+        if (isfinite(last->agreement.within.value)) {
+            cop_cli_print(", within sizes %.2f (%.2f to %.2f)", last->agreement.within.value,
+                          last->agreement.within.low, last->agreement.within.high);
+        }
+        cop_cli_print("\n");
+    }
+    if (isfinite(report->volume.value)) {
+        cop_cli_print("hypervolume %.4f of the front, by the range of the stage\n",
+                      report->volume.value);
+    }
+}
+
 static void print_text(const cop_report *report, const char *directory)
 {
     char stage[COP_ESTIMATE_TEXT_BYTES];
@@ -50,6 +84,7 @@ static void print_text(const cop_report *report, const char *directory)
     } else {
         cop_cli_print("no candidate has a finished stage yet\n");
     }
+    print_search(report);
     cop_cli_print("%lld evaluations, %s tokens trained, %lld failures\n",
                   (long long)report->evaluations, cop_text_count(tokens, (double)report->tokens),
                   (long long)report->failures);

@@ -6,11 +6,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cli/study_view.h"
+#include "cli/study_progress.h"
 #include "cli/trial_view.h"
 #include "report/json_build.h"
-#include "report/settings.h"
-#include "search/facts.h"
+#include "report/surrogate_json.h"
 
 typedef struct arguments {
     cop_cli_common common;
@@ -21,30 +20,6 @@ typedef struct arguments {
 enum { KEY_WATCH = 'w' };
 
 static const double watch_fallback_seconds = 2;
-
-typedef struct stage_progress {
-    int64_t total; // candidates that enter; -1: not known yet
-    int64_t done;
-    int64_t failed;
-    int64_t tokens; // cumulative, of each; -1: not known
-    double seconds;
-    int64_t spent; // tokens
-} stage_progress;
-
-typedef struct progress {
-    const char *state; // "running", "stopped", "finished"
-    char owner[160];
-    int stages;
-    int current; // stage at work or next; -1: all done
-    stage_progress stage[COP_REPORT_STAGES_MAX];
-    int64_t running; // index of the candidate at work, -1: none
-    int64_t evaluations;
-    int64_t failures;
-    int64_t tokens;
-    double seconds;
-    double eta_seconds;  // NaN: not computable
-    cop_ranking ranking; // of the deepest stage, by loss
-} progress;
 
 // NOLINTBEGIN(concurrency-mt-unsafe): argp ends the program before any thread exists
 
@@ -83,136 +58,13 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 // NOLINTEND(concurrency-mt-unsafe)
 
-// Tokens of the rungs, as planned: "500000,2000000".
-static void read_plan(progress *p, const cop_snapshot *snapshot)
-{
-    const char *at = cop_snapshot_fact(snapshot, COP_FACT_RUNGS);
-    p->stages = 1;
-    for (int s = 1; s < COP_REPORT_STAGES_MAX; s++) {
-        p->stage[s].tokens = -1;
-    }
-    while (at != NULL && *at != '\0' && p->stages < COP_REPORT_STAGES_MAX) {
-        char number[32];
-        const size_t length = strcspn(at, ",");
-        (void)snprintf(number, sizeof number, "%.*s", (int)length, at);
-        (void)cop_text_to_i64(number, &p->stage[p->stages].tokens);
-        p->stages++;
-        at += length + (at[length] == ',' ? 1 : 0);
-    }
-}
-
-static bool is_promoted(const cop_snapshot_stage *stage)
-{
-    return strcmp(stage->decision, "promoted") == 0 || strcmp(stage->decision, "rescued") == 0;
-}
-
-static void count_candidate(progress *p, const cop_snapshot_candidate *c, int64_t index)
-{
-    for (int s = 0; s < COP_REPORT_STAGES_MAX; s++) {
-        const cop_snapshot_stage *stage = &c->stage[s];
-        const int64_t before = s > 0 ? c->stage[s - 1].record.tokens : 0;
-        if (stage->is_done) {
-            p->stage[s].done++;
-            p->stage[s].tokens = stage->record.tokens;
-            p->stage[s].spent += stage->record.tokens - before;
-            p->stage[s].seconds += isfinite(stage->record.seconds) ? stage->record.seconds : 0;
-            p->evaluations++;
-            p->stages = s + 1 > p->stages ? s + 1 : p->stages;
-        }
-        if (s + 1 < COP_REPORT_STAGES_MAX && is_promoted(stage)) {
-            p->stage[s + 1].total++;
-        }
-    }
-    p->stage[0].total++;
-    if (c->state == COP_STATE_FAILED) {
-        p->failures++;
-        if (c->last_stage + 1 < COP_REPORT_STAGES_MAX) {
-            p->stage[c->last_stage + 1].failed++;
-        }
-    }
-    if (c->running_stage >= 0) {
-        p->running = index;
-    }
-}
-
-static double share_kept(const cop_snapshot *snapshot)
-{
-    const char *text = cop_snapshot_fact(snapshot, "keep");
-    double share = 0;
-    return text != NULL && cop_text_to_f64(text, &share) && share > 0 && share <= 1 ? share : 1;
-}
-
-// Tokens ahead at the speed of those behind. Stages whose entrants are not known yet take the share
-// that the study keeps.
-static void estimate_rest(progress *p, const cop_snapshot *snapshot)
-{
-    double tokens = 0;
-    double seconds = 0;
-    double ahead = 0;
-    double entrants = 0;
-    for (int s = 1; s < p->stages; s++) {
-        tokens += (double)p->stage[s].spent;
-        seconds += p->stage[s].seconds;
-    }
-    for (int s = 1; s < p->stages; s++) {
-        const double each = (double)(p->stage[s].tokens - p->stage[s - 1].tokens);
-        const bool is_known = p->stage[s].total > 0;
-        entrants = is_known ? (double)p->stage[s].total : ceil(entrants * share_kept(snapshot));
-        ahead += each * fmax(0, entrants - (double)(p->stage[s].done + p->stage[s].failed));
-    }
-    if (p->running >= 0) {
-        const cop_snapshot_candidate *c = &snapshot->candidate[p->running];
-        const int64_t before = c->last_stage < 0 ? 0 : c->stage[c->last_stage].record.tokens;
-        ahead -= (double)(c->running_tokens > before ? c->running_tokens - before : 0);
-    }
-    // Before the first probe has ended nothing is known about the speed.
-    p->eta_seconds = tokens > 0 && p->current > 0 ? fmax(0, ahead) * seconds / tokens : (double)NAN;
-}
-
-static cop_status measure(progress *p, const cop_snapshot *snapshot, const char *directory,
-                          cop_error *err)
-{
-    const cop_objective loss = COP_OBJECTIVE_LOSS;
-    int deepest = -1;
-    const char *seed = cop_snapshot_fact(snapshot, COP_FACT_SEED);
-    int64_t number = 0;
-    *p = (progress){.running = -1, .current = -1, .eta_seconds = (double)NAN};
-    read_plan(p, snapshot);
-    for (int64_t i = 0; i < snapshot->count; i++) {
-        count_candidate(p, &snapshot->candidate[i], i);
-    }
-    const bool is_finished = cop_snapshot_fact(snapshot, COP_FACT_FINISHED) != NULL;
-    const bool is_owned = cop_store_owner(directory, p->owner, sizeof p->owner);
-    p->state = is_owned ? "running" : is_finished ? "finished" : "stopped";
-    for (int s = 0; s < p->stages; s++) {
-        p->tokens += p->stage[s].spent;
-        p->seconds += p->stage[s].seconds;
-        deepest = p->stage[s].done > 0 ? s : deepest;
-        const bool is_open =
-            p->stage[s].done + p->stage[s].failed < p->stage[s].total || p->stage[s].total == 0;
-        p->current = is_open && p->current < 0 && !is_finished ? s : p->current;
-    }
-    if (!is_finished) {
-        estimate_rest(p, snapshot);
-    }
-    if (!is_owned) {
-        p->running = -1; // what an interrupted search was at
-    }
-    if (deepest < 0) {
-        return COP_OK;
-    }
-    return cop_ranking_make(&p->ranking, snapshot, &loss, 1, deepest, 1,
-                            seed != NULL && cop_text_to_i64(seed, &number) ? (uint64_t)number : 0,
-                            err);
-}
-
 // --- JSON -----------------------------------------------------------------------------------------
 
-static json_t *json_stages(const progress *p)
+static json_t *json_stages(const cop_study_progress *p)
 {
     json_t *list = json_array();
     for (int s = 0; s < p->stages; s++) {
-        const stage_progress *stage = &p->stage[s];
+        const cop_stage_progress *stage = &p->stage[s];
         json_t *object = json_object();
         cop_build_put(object, "stage", json_integer(s));
         cop_build_put(object, "tokens",
@@ -226,7 +78,7 @@ static json_t *json_stages(const progress *p)
     return list;
 }
 
-static json_t *json_running(const progress *p, const cop_snapshot *snapshot)
+static json_t *json_running(const cop_study_progress *p, const cop_snapshot *snapshot)
 {
     if (p->running < 0) {
         return json_null();
@@ -240,7 +92,7 @@ static json_t *json_running(const progress *p, const cop_snapshot *snapshot)
     return object;
 }
 
-static json_t *json_best(const progress *p, const cop_snapshot *snapshot)
+static json_t *json_best(const cop_study_progress *p, const cop_snapshot *snapshot)
 {
     if (p->ranking.count == 0) {
         return json_null();
@@ -271,7 +123,24 @@ static json_t *json_failures(const cop_snapshot *snapshot)
     return list;
 }
 
-static int print_json(const progress *p, const cop_snapshot *snapshot, const char *directory)
+// null for a grid.
+static json_t *json_search(const cop_study_progress *p, const cop_snapshot *snapshot)
+{
+    if (!p->has_strategy) {
+        return json_null();
+    }
+    json_t *object = json_object();
+    cop_build_put(object, "strategy", cop_build_text(p->strategy));
+    cop_build_put(object, "batches", json_integer(p->batches));
+    cop_build_put(object, "evaluated", json_integer(p->evaluated));
+    cop_build_put(object, "planned", json_integer(p->planned));
+    cop_build_put(object, "fidelity", json_integer(p->fidelity));
+    cop_build_put(object, "surrogate", cop_report_json_surrogate(snapshot->fact, snapshot->facts));
+    return object;
+}
+
+static int print_json(const cop_study_progress *p, const cop_snapshot *snapshot,
+                      const char *directory)
 {
     json_t *object = json_object();
     cop_build_put(object, "directory", cop_build_text(directory));
@@ -280,8 +149,10 @@ static int print_json(const progress *p, const cop_snapshot *snapshot, const cha
     cop_build_put(object, "stage", p->current < 0 ? json_null() : json_integer(p->current));
     cop_build_put(object, "stages", json_stages(p));
     cop_build_put(object, "candidates", json_integer(snapshot->count));
+    cop_build_put(object, "search", json_search(p, snapshot));
     cop_build_put(object, "running", json_running(p, snapshot));
     cop_build_put(object, "best", json_best(p, snapshot));
+    cop_build_put(object, "front", p->ranking.count > 0 ? json_integer(p->front) : json_null());
     cop_build_put(object, "failures", json_failures(snapshot));
     cop_build_put(object, "evaluations", json_integer(p->evaluations));
     cop_build_put(object, "tokens", json_integer(p->tokens));
@@ -292,7 +163,7 @@ static int print_json(const progress *p, const cop_snapshot *snapshot, const cha
 
 // --- Text -----------------------------------------------------------------------------------------
 
-static void print_stages(const progress *p)
+static void print_stages(const cop_study_progress *p)
 {
     static const char *const titles[] = {"stage", "tokens each", "done", "failed", "time", ""};
     char text[COP_TEXT_NUMBER_BYTES];
@@ -302,7 +173,7 @@ static void print_stages(const progress *p)
         cop_cli_cell(&table, "%s", titles[i]);
     }
     for (int s = 0; s < p->stages; s++) {
-        const stage_progress *stage = &p->stage[s];
+        const cop_stage_progress *stage = &p->stage[s];
         if (s == 0) {
             cop_cli_cell(&table, "pruned");
         } else {
@@ -334,13 +205,30 @@ static void print_failures(const cop_snapshot *snapshot)
     }
 }
 
-static void print_text(const progress *p, const cop_snapshot *snapshot, const char *directory)
+static void print_search(const cop_study_progress *p, const cop_snapshot *snapshot)
+{
+    cop_text surrogate = {0};
+    if (!p->has_strategy) {
+        return;
+    }
+    cop_cli_print("search   %s, batch %lld, %lld of %lld candidates evaluated\n", p->strategy,
+                  (long long)p->batches, (long long)p->evaluated, (long long)p->planned);
+    cop_report_append_surrogate(&surrogate, snapshot->fact, snapshot->facts, "\nmodel    ");
+    if (surrogate.length > 0 && !surrogate.is_broken) {
+        cop_cli_print("model    %s\n", cop_text_view(&surrogate));
+    }
+    cop_text_release(&surrogate);
+}
+
+static void print_text(const cop_study_progress *p, const cop_snapshot *snapshot,
+                       const char *directory)
 {
     char text[COP_ESTIMATE_TEXT_BYTES];
     char tokens[COP_TEXT_NUMBER_BYTES];
     char seconds[COP_TEXT_NUMBER_BYTES];
     cop_cli_print("%s: %s%s%s\n", directory, p->state, p->owner[0] == '\0' ? "" : " by ", p->owner);
     print_stages(p);
+    print_search(p, snapshot);
     if (p->running >= 0) {
         const cop_snapshot_candidate *c = &snapshot->candidate[p->running];
         const int64_t of = p->stage[c->running_stage].tokens;
@@ -356,6 +244,10 @@ static void print_text(const progress *p, const cop_snapshot *snapshot, const ch
         cop_cli_print(" at %s%s\n", cop_study_view_stage(text, p->ranking.stage, p->ranking.tokens),
                       best->is_tied_with_next ? ", tied with the next" : "");
     }
+    if (p->ranking.count > 0) {
+        cop_cli_print("front    %lld of %lld candidates of that stage\n", (long long)p->front,
+                      (long long)p->ranking.count);
+    }
     print_failures(snapshot);
     cop_cli_print("spent    %s tokens, %s, %lld evaluations\n",
                   cop_text_count(tokens, (double)p->tokens), cop_text_seconds(seconds, p->seconds),
@@ -370,7 +262,7 @@ static cop_status show(const arguments *given, bool *is_running, int *code, cop_
 {
     cop_status status = COP_OK;
     cop_study_view view = {0};
-    progress p = {0};
+    cop_study_progress p = {0};
     bool has_trials = false;
     COP_TRY(status, cop_trial_view_is(&has_trials, given->directory, err));
     if (has_trials) {
@@ -378,7 +270,7 @@ static cop_status show(const arguments *given, bool *is_running, int *code, cop_
                                      err);
     }
     COP_TRY(status, cop_study_view_open(&view, given->directory, err));
-    COP_TRY(status, measure(&p, &view.snapshot, given->directory, err));
+    COP_TRY(status, cop_study_progress_measure(&p, &view.snapshot, given->directory, err));
     *is_running = strcmp(p.state, "running") == 0;
     if (given->common.is_json) {
         *code = print_json(&p, &view.snapshot, given->directory);
@@ -387,7 +279,7 @@ static cop_status show(const arguments *given, bool *is_running, int *code, cop_
     }
 
 done:
-    cop_ranking_release(&p.ranking);
+    cop_study_progress_release(&p);
     cop_study_view_release(&view);
     return status;
 }

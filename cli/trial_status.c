@@ -6,6 +6,7 @@
 
 #include "cli/trial_view.h"
 #include "report/json_build.h"
+#include "report/surrogate_json.h"
 
 typedef struct progress {
     const char *state; // "running", "stopped", "finished"
@@ -139,6 +140,8 @@ static int print_json(const progress *p, const cop_trial_report *report, const c
     cop_build_put(object, "stage", p->current < 0 ? json_null() : json_integer(p->current));
     cop_build_put(object, "stages", json_stages(p, report));
     cop_build_put(object, "candidates", json_integer(report->trials.count));
+    cop_build_put(object, "surrogate",
+                  cop_report_json_surrogate(report->trials.fact, report->trials.facts));
     cop_build_put(object, "best", json_best(report));
     cop_build_put(object, "front", json_integer(report->front_count));
     cop_build_put(object, "failures", json_failures(report));
@@ -179,6 +182,7 @@ static void print_stages(const progress *p, const cop_trial_report *report)
 static void print_text(const progress *p, const cop_trial_report *report, const char *directory)
 {
     char text[COP_TEXT_NUMBER_BYTES];
+    cop_text surrogate = {0};
     cop_cli_print("%s: %s%s%s\n", directory, p->state, p->owner[0] == '\0' ? "" : " by ", p->owner);
     print_stages(p, report);
     if (report->has_pick) {
@@ -190,6 +194,12 @@ static void print_text(const progress *p, const cop_trial_report *report, const 
         }
         cop_cli_print("\n");
     }
+    cop_report_append_surrogate(&surrogate, report->trials.fact, report->trials.facts,
+                                "\nmodel    ");
+    if (surrogate.length > 0 && !surrogate.is_broken) {
+        cop_cli_print("model    %s\n", cop_text_view(&surrogate));
+    }
+    cop_text_release(&surrogate);
     cop_cli_print("front    %lld of %lld candidates\n", (long long)report->front_count,
                   (long long)report->trials.count);
     for (int64_t i = 0, shown = 0; i < report->trials.count && shown < 5; i++) {

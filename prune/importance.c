@@ -174,6 +174,14 @@ done:
     return status;
 }
 
+bool cop_importance_fits(const cop_importance *importance, const cop_arch *arch)
+{
+    const cop_layer_arch widest = cop_importance_widest(arch);
+    return importance->layers == arch->layers && importance->hidden == arch->hidden &&
+           importance->heads == widest.heads && importance->kv_heads == widest.kv_heads &&
+           importance->ffn == widest.ffn;
+}
+
 int64_t cop_importance_layers(const cop_importance *importance)
 {
     return importance->layers;

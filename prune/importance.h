@@ -111,6 +111,9 @@ COP_MUST_CHECK cop_status cop_importance_find(cop_importance **out, const char *
                                               const cop_importance_settings *settings, bool force,
                                               cop_error *err);
 
+// Has it the layers, channels, heads and neurons of this architecture?
+bool cop_importance_fits(const cop_importance *importance, const cop_arch *arch);
+
 // Borrowed scores; `aggregate` is an index of COP_AGGREGATES.
 int64_t cop_importance_layers(const cop_importance *importance);
 const double *cop_importance_heads(const cop_importance *importance, int aggregate, int64_t layer);

@@ -165,7 +165,6 @@ static cop_status check_teacher(const cop_importance *importance, const cop_scor
     cop_hash weights = {0};
     char text[COP_HASH_TEXT_BYTES];
     const cop_arch *arch = cop_checkpoint_arch(teacher);
-    const cop_layer_arch widest = cop_importance_widest(arch);
     const cop_status status = cop_checkpoint_hash(teacher, &weights, err);
 
     if (status != COP_OK) {
@@ -178,9 +177,7 @@ static cop_status check_teacher(const cop_importance *importance, const cop_scor
             "with weights %.8s; run coppice score on it)",
             path, from->teacher, from->teacher_hash, cop_checkpoint_path(teacher), text);
     }
-    if (importance->layers != arch->layers || importance->heads != widest.heads ||
-        importance->kv_heads != widest.kv_heads || importance->ffn != widest.ffn ||
-        importance->hidden != arch->hidden) {
+    if (!cop_importance_fits(importance, arch)) {
         char arch_text[COP_ARCH_TEXT_BYTES];
         return COP_FAIL(err, COP_ERR_FORMAT,
                         "%s: scores of %lld layers, %lld channels, %lld/%lld heads, %lld neurons "

@@ -89,6 +89,7 @@ static cop_status rank_stages(cop_report *report, cop_error *err)
         cop_report_stage *stage = &report->stage[s];
         const int64_t kept = stage->promoted + stage->rescued;
         stage->agreement.tau = (cop_estimate){(double)NAN, (double)NAN, (double)NAN};
+        stage->agreement.within = stage->agreement.tau;
         COP_TRY(status,
                 cop_ranking_make(&stage->ranking, report->snapshot, report->objective,
                                  report->objectives, s, kept > 0 ? kept : 1, report->seed, err));
@@ -247,7 +248,13 @@ cop_status cop_report_create(cop_report *out, const cop_snapshot *snapshot, cons
     *out = (cop_report){.snapshot = snapshot, .knee_by_distance = -1, .knee_by_ideal = -1};
     (void)snprintf(out->directory, sizeof out->directory, "%s", directory);
     COP_TRY(status, cop_report_settings(out, err));
+    for (int64_t i = 0; i < snapshot->count; i++) {
+        const int64_t batch = snapshot->candidate[i].batch;
+        out->batches = batch >= out->batches ? batch + 1 : out->batches;
+    }
     COP_TRY(status, rank_stages(out, err));
+    COP_TRY(status, cop_report_find_mass(out, err));
+    COP_TRY(status, cop_report_find_volume(out, err));
     if (out->deepest >= 0) {
         COP_TRY(status, make_front(out, err));
         const cop_status picked = cop_pick_make(&out->pick, snapshot, NULL, 0, out->seed, err);
@@ -278,5 +285,6 @@ void cop_report_release(cop_report *report)
     }
     cop_free(report->front);
     cop_free(report->step);
+    cop_free(report->mass);
     *report = (cop_report){0};
 }

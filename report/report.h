@@ -11,6 +11,8 @@
 #include <jansson.h>
 
 #include "base/text.h"
+#include "report/volume.h"
+#include "search/importance_mass.h"
 #include "search/ranking.h"
 
 enum { COP_REPORT_STAGES_MAX = COP_SNAPSHOT_STAGES_MAX, COP_REPORT_TEXT_BYTES = 768 };
@@ -46,8 +48,10 @@ typedef struct cop_report {
     int objectives;
     cop_objective resource; // what the loss is traded against: the first objective beside it
     uint64_t seed;
-    bool has_teacher; // loss is KL to the teacher, otherwise cross-entropy
-    int stages;       // that the study has or plans, the pruned stage included
+    char strategy[16]; // "grid" when the study does not say
+    int64_t batches;   // that a strategy proposed; 0: a grid
+    bool has_teacher;  // loss is KL to the teacher, otherwise cross-entropy
+    int stages;        // that the study has or plans, the pruned stage included
     cop_report_stage stage[COP_REPORT_STAGES_MAX];
     int deepest;    // with a finished candidate; -1: none
     int64_t *front; // [front_count] indices into the snapshot, smallest resource first; owned
@@ -64,6 +68,11 @@ typedef struct cop_report {
     int64_t tokens;                          // trained by all candidates
     int64_t failures;
     double seconds;
+    cop_report_volume volume; // of the deepest stage
+    cop_report_volume
+        history; // of the one that a strategy learns from; of a grid, of the pruned stage
+    double (*mass)
+        [COP_MASS_AXES]; // [snapshot->count] shares of importance that stay, owned; NULL: not known
 } cop_report;
 
 // `directory` is named in the report; objectives, seed and rungs come from the facts, or from the
@@ -77,10 +86,24 @@ const cop_ranked *cop_report_entry(const cop_report *report, int64_t index, int 
 bool cop_report_is_on_front(const cop_report *report, int64_t index);
 double cop_report_resource(const cop_report *report, int64_t index);
 
+// Fills mass: from the scores that the study used, when they and the teacher's config.json are still where they
+// were, or the scores lie in the study directory. Files of another study are taken as absent. COP_ERR_NOMEM.
+COP_MUST_CHECK cop_status cop_report_find_mass(cop_report *report, cop_error *err);
+// Fills volume and history. COP_ERR_NOMEM.
+COP_MUST_CHECK cop_status cop_report_find_volume(cop_report *report, cop_error *err);
+
 // The document of report.json (DESIGN.md section 4). Owned by the caller.
 COP_MUST_CHECK cop_status cop_report_json(json_t **out, const cop_report *report, cop_error *err);
 // One candidate with its figures, as in "candidates" of the document.
 json_t *cop_report_json_candidate(const cop_report *report, int64_t index);
+// Parts of it: what a strategy proposed, the space, a candidate's blocks and importance, agreement within sizes.
+json_t *cop_report_json_proposals(const cop_report *report);
+json_t *cop_report_json_space(const cop_report *report);
+json_t *cop_report_json_blocks(const cop_candidate *candidate);
+json_t *cop_report_json_mass(const cop_report *report, int64_t index);
+json_t *cop_report_json_within(const cop_rank_agreement *agreement);
+// A fact as a number where it is one, as text elsewhere; null without it.
+json_t *cop_report_json_fact(const cop_report *report, const char *key);
 // {value, low, high}; what is not finite is null.
 json_t *cop_report_json_estimate(const cop_estimate *estimate);
 

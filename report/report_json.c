@@ -9,6 +9,7 @@
 #include "model/arch_json.h"
 #include "report/json_build.h"
 #include "report/report.h"
+#include "report/surrogate_json.h"
 #include "search/facts.h"
 
 json_t *cop_report_json_estimate(const cop_estimate *estimate)
@@ -83,6 +84,7 @@ static json_t *stage_of(const cop_report *report, int64_t index, int stage)
         cop_build_put(object, "is_tied_with_next", json_boolean(entry->is_tied_with_next));
         cop_build_put(object, "on_front", json_boolean(entry->on_front));
         cop_build_put(object, "front_probability", cop_build_real(entry->front_probability));
+        cop_build_put(object, "best_probability", cop_build_real(entry->best_probability));
         cop_build_put(object, "metrics", metrics_of(entry, s->record.tokens));
     }
     cop_build_put(object, "top_probability", cop_build_real(s->probability));
@@ -99,6 +101,11 @@ json_t *cop_report_json_candidate(const cop_report *report, int64_t index)
     json_t *stages = json_array();
     cop_build_put(object, "id", cop_build_text(c->candidate.id));
     put_arch(object, &c->candidate);
+    if (c->candidate.layer != NULL) {
+        cop_build_put(object, "blocks", cop_report_json_blocks(&c->candidate));
+    }
+    cop_build_put(object, "importance_mass", cop_report_json_mass(report, index));
+    cop_build_put(object, "batch", c->batch < 0 ? json_null() : json_integer(c->batch));
     cop_build_put(object, "status", cop_build_text(cop_candidate_state_name(c->state)));
     cop_build_put(object, "reason", cop_build_text(c->reason[0] == '\0' ? NULL : c->reason));
     cop_build_put(object, "stage", last < 0 ? json_null() : json_integer(last));
@@ -174,48 +181,6 @@ static json_t *objectives_of(const cop_report *report)
     return list;
 }
 
-// Numbers where the fact is one, text elsewhere.
-static json_t *fact_of(const cop_report *report, const char *key)
-{
-    const char *value = cop_snapshot_fact(report->snapshot, key);
-    int64_t number = 0;
-    return value != NULL && cop_text_to_i64(value, &number) ? json_integer(number)
-                                                            : cop_build_text(value);
-}
-
-// "params >= 7.8e9: 12; params <= 8.5e9: 30" as [{text, excluded}].
-static json_t *bounds_of(const cop_report *report)
-{
-    const char *at = cop_snapshot_fact(report->snapshot, COP_FACT_EXCLUDED);
-    json_t *list = json_array();
-    while (at != NULL && *at != '\0') {
-        char part[160];
-        const size_t length = strcspn(at, ";");
-        int64_t excluded = 0;
-        (void)snprintf(part, sizeof part, "%.*s", (int)length, at);
-        char *colon = strrchr(part, ':');
-        if (colon != NULL && cop_text_to_i64(colon + 1 + strspn(colon + 1, " "), &excluded)) {
-            json_t *bound = json_object();
-            *colon = '\0';
-            cop_build_put(bound, "text", cop_build_text(part));
-            cop_build_put(bound, "excluded", json_integer(excluded));
-            cop_build_add(list, bound);
-        }
-        at += length;
-        at += strspn(at, "; ");
-    }
-    return list;
-}
-
-static json_t *space_of(const cop_report *report)
-{
-    json_t *object = json_object();
-    cop_build_put(object, "size", fact_of(report, COP_FACT_SPACE_SIZE));
-    cop_build_put(object, "feasible", json_integer(report->snapshot->count));
-    cop_build_put(object, "bounds", bounds_of(report));
-    return object;
-}
-
 // The teacher's own figures, when its config.json is still where it was.
 static void put_teacher(json_t *object, const cop_report *report)
 {
@@ -237,13 +202,18 @@ static json_t *study_of(const cop_report *report)
     json_t *held_out = json_object();
     cop_build_put(object, "name", cop_build_text(report->name));
     cop_build_put(object, "seed", json_integer((json_int_t)report->seed));
+    cop_build_put(object, "strategy", cop_build_text(report->strategy));
+    cop_build_put(object, "proposals", cop_report_json_proposals(report));
     cop_build_put(object, "candidates", json_integer(snapshot->count));
     cop_build_put(object, "stages", json_integer(report->stages));
     cop_build_put(object, "deepest_stage",
                   report->deepest < 0 ? json_null() : json_integer(report->deepest));
     cop_build_put(object, "failures", json_integer(report->failures));
-    cop_build_put(object, "space", space_of(report));
-    cop_build_put(object, "stopped_early", fact_of(report, COP_FACT_STABLE));
+    cop_build_put(object, "space", cop_report_json_space(report));
+    cop_build_put(object, "hypervolume",
+                  cop_report_json_volume(&report->volume, &report->history, report->objectives));
+    cop_build_put(object, "surrogate", cop_report_json_surrogate(snapshot->fact, snapshot->facts));
+    cop_build_put(object, "stopped_early", cop_report_json_fact(report, COP_FACT_STABLE));
     put_teacher(object, report);
     if (report->deepest >= 0) {
         const cop_ranked *best = &report->stage[report->deepest].ranking.entry[0];
@@ -310,6 +280,7 @@ static json_t *rungs_of(const cop_report *report)
         cop_build_put(object, "tokens_spent", json_integer(stage->tokens_spent));
         cop_build_put(agreement, "shared", json_integer(stage->agreement.shared));
         cop_build_put(object, "tau_with_previous", agreement);
+        cop_build_put(object, "tau_within_size", cop_report_json_within(&stage->agreement));
         cop_build_add(list, object);
     }
     return list;
@@ -380,8 +351,7 @@ static json_t *provenance_of(const cop_report *report)
     json_t *retries = json_object();
     for (int64_t i = 0; i < snapshot->facts; i++) {
         const cop_fact *fact = &snapshot->fact[i];
-        if (strncmp(fact->key, COP_FACT_STAGE_PREFIX, strlen(COP_FACT_STAGE_PREFIX)) != 0 &&
-            strncmp(fact->key, COP_FACT_STALLED_PREFIX, strlen(COP_FACT_STALLED_PREFIX)) != 0) {
+        if (cop_fact_is_provenance(fact->key)) {
             cop_build_put(facts, fact->key, cop_build_text(fact->value));
         }
     }
@@ -398,7 +368,7 @@ static json_t *provenance_of(const cop_report *report)
             cop_build_put(retries, snapshot->candidate[i].candidate.id, json_integer(more));
         }
     }
-    cop_build_put(object, "command", fact_of(report, COP_FACT_COMMAND));
+    cop_build_put(object, "command", cop_report_json_fact(report, COP_FACT_COMMAND));
     cop_build_put(object, "directory", cop_build_text(report->directory));
     cop_build_put(object, "report_version", cop_build_text(cop_version()));
     cop_build_put(object, "seconds", cop_build_real(report->seconds));

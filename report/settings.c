@@ -88,6 +88,7 @@ cop_status cop_report_settings(cop_report *report, cop_error *err)
     const char *objectives = cop_snapshot_fact(report->snapshot, COP_FACT_OBJECTIVES);
     const char *seed = cop_snapshot_fact(report->snapshot, COP_FACT_SEED);
     const char *rungs = cop_snapshot_fact(report->snapshot, COP_FACT_RUNGS);
+    const char *strategy = cop_snapshot_fact(report->snapshot, COP_FACT_SETTING "search.strategy");
     int64_t number = 0;
     cop_report_set_name(report->name, sizeof report->name,
                         cop_snapshot_fact(report->snapshot, COP_FACT_STUDY), report->directory);
@@ -100,6 +101,8 @@ cop_status cop_report_settings(cop_report *report, cop_error *err)
                         report->directory, objectives);
     }
     report->seed = (uint64_t)number;
+    (void)snprintf(report->strategy, sizeof report->strategy, "%s",
+                   strategy != NULL ? strategy : "grid");
     report->stages = rungs == NULL || rungs[0] == '\0' ? 1 : count_commas(rungs) + 2;
     if (!has_objectives || !has_seed || rungs == NULL) {
         read_study_file(report, !has_objectives, !has_seed);

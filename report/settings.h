@@ -5,7 +5,7 @@
 
 #include "report/report.h"
 
-// Fills name, objectives, resource, seed and the planned number of stages.
+// Fills name, objectives, resource, seed, strategy and the planned number of stages.
 COP_MUST_CHECK cop_status cop_report_settings(cop_report *report, cop_error *err);
 
 // "…/studies/tiny.yaml" is called "tiny"; without its path (NULL), the directory "runs/tiny/" is.

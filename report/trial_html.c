@@ -8,6 +8,7 @@
 #include "base/version.h"
 #include "report/embedded.h"
 #include "report/picture.h"
+#include "report/surrogate_json.h"
 #include "report/trial_report.h"
 #include "search/facts.h"
 
@@ -140,6 +141,21 @@ static void put_tiles(cop_text *out, const cop_trial_report *report)
         put_tile(out, "hypervolume", text);
     }
     cop_text_append(out, "</div>\n");
+}
+
+// How well the surrogate predicted; nothing for other strategies.
+static void put_surrogate(cop_text *out, const cop_trial_report *report)
+{
+    cop_text text = {0};
+    cop_report_append_surrogate(&text, report->trials.fact, report->trials.facts, "; ");
+    if (text.length > 0 && !text.is_broken) {
+        open_card(out, "Surrogate");
+        cop_text_append(out, "<p>Before each point was measured: ");
+        cop_picture_escape(out, cop_text_view(&text));
+        cop_text_append(out, ".</p>");
+        close_card(out);
+    }
+    cop_text_release(&text);
 }
 
 // --- Tables ---------------------------------------------------------------------------------------
@@ -381,6 +397,7 @@ cop_status cop_trial_html(cop_text *out, const cop_trial_report *report, cop_err
     put_head(out, report);
     put_pick(out, report);
     put_tiles(out, report);
+    put_surrogate(out, report);
     put_pictures(out, report);
     put_front(out, report);
     put_stages(out, report);

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/version.h"
 #include "report/json_build.h"
+#include "report/surrogate_json.h"
 #include "report/trial_report.h"
 #include "search/facts.h"
 
@@ -130,47 +131,6 @@ json_t *cop_trial_json_space(const cop_free_space *space)
     return object;
 }
 
-static json_t *reals(const double *value, int count)
-{
-    json_t *list = json_array();
-    for (int i = 0; i < count; i++) {
-        cop_build_add(list, cop_build_real(value[i]));
-    }
-    return list;
-}
-
-static json_t *volume_of(const cop_trial_report *report)
-{
-    const cop_trial_volume *volume = &report->volume;
-    const cop_trial_volume *growth = &report->history;
-    const int objectives = report->space->objectives;
-    json_t *object = json_object();
-    json_t *history = json_array();
-    if (isnan(volume->value)) {
-        json_decref(object);
-        json_decref(history);
-        return json_null();
-    }
-    for (int i = 0; i < growth->points; i++) {
-        json_t *point = json_array();
-        cop_build_add(point, json_integer(growth->evaluations[i]));
-        cop_build_add(point, cop_build_real(growth->history[i]));
-        cop_build_add(history, point);
-    }
-    cop_build_put(object, "stage", json_integer(volume->stage));
-    cop_build_put(object, "value", cop_build_real(volume->value));
-    cop_build_put(object, "reference", json_real(1.1));
-    cop_build_put(object, "minimum", reals(volume->minimum, objectives));
-    cop_build_put(object, "maximum", reals(volume->maximum, objectives));
-    cop_build_put(object, "definition",
-                  json_string("each objective scaled to (value - minimum) / (maximum - minimum) of "
-                              "the feasible results of the stage, in the order of objectives; "
-                              "volume between the front and the reference point 1.1, 1.1, ..."));
-    cop_build_put(object, "history_stage", json_integer(growth->stage));
-    cop_build_put(object, "history", history);
-    return object;
-}
-
 static json_t *study_of(const cop_trial_report *report)
 {
     json_t *object = json_object();
@@ -184,7 +144,11 @@ static json_t *study_of(const cop_trial_report *report)
                   report->deepest < 0 ? json_null() : json_integer(report->deepest));
     cop_build_put(object, "failures", json_integer(report->failures));
     cop_build_put(object, "space", cop_trial_json_space(report->space));
-    cop_build_put(object, "hypervolume", volume_of(report));
+    cop_build_put(
+        object, "hypervolume",
+        cop_report_json_volume(&report->volume, &report->history, report->space->objectives));
+    cop_build_put(object, "surrogate",
+                  cop_report_json_surrogate(report->trials.fact, report->trials.facts));
     return object;
 }
 
@@ -240,8 +204,7 @@ static json_t *provenance_of(const cop_trial_report *report)
     json_t *retries = json_object();
     for (int64_t i = 0; i < trials->facts; i++) {
         const cop_fact *fact = &trials->fact[i];
-        if (strncmp(fact->key, COP_FACT_STAGE_PREFIX, strlen(COP_FACT_STAGE_PREFIX)) != 0 &&
-            strncmp(fact->key, COP_FACT_STALLED_PREFIX, strlen(COP_FACT_STALLED_PREFIX)) != 0) {
+        if (cop_fact_is_provenance(fact->key)) {
             cop_build_put(facts, fact->key, cop_build_text(fact->value));
         }
     }

@@ -101,7 +101,7 @@ void cop_trial_picture_front(cop_text *out, const cop_trial_report *report)
 
 void cop_trial_picture_history(cop_text *out, const cop_trial_report *report)
 {
-    const cop_trial_volume *v = &report->history;
+    const cop_report_volume *v = &report->history;
     const char *command = "M";
     cop_frame f = COP_FRAME_EMPTY;
     for (int i = 0; i < v->points; i++) {

@@ -10,9 +10,10 @@
 #include <jansson.h>
 
 #include "base/text.h"
+#include "report/volume.h"
 #include "search/trials.h"
 
-enum { COP_TRIAL_HISTORY_MAX = 100, COP_TRIAL_TEXT_BYTES = 512 };
+enum { COP_TRIAL_TEXT_BYTES = 512 };
 
 typedef struct cop_trial_stage {
     double fidelity;
@@ -42,17 +43,6 @@ typedef struct cop_trial_pick {
     char reason[COP_TRIAL_TEXT_BYTES];
 } cop_trial_pick;
 
-// Of the feasible results of a stage, each objective scaled to 0 … 1 by their range.
-typedef struct cop_trial_volume {
-    int stage;
-    double value; // NaN: none, or not computed
-    double minimum[COP_FRONT_OBJECTIVES_MAX];
-    double maximum[COP_FRONT_OBJECTIVES_MAX];
-    int points; // of the history
-    int64_t evaluations[COP_TRIAL_HISTORY_MAX];
-    double history[COP_TRIAL_HISTORY_MAX];
-} cop_trial_volume;
-
 typedef struct cop_trial_report {
     cop_trials trials;           // without results of stages that the study does not have
     cop_study_file *study;       // its own copy of the file; owned
@@ -68,8 +58,8 @@ typedef struct cop_trial_report {
     int64_t front_count;                 // the first so many of the deepest stage's ranking
     char (*metric)[COP_FREE_NAME_BYTES]; // objectives, bounded ones, all others by name; owned
     int64_t metrics;
-    cop_trial_volume volume;  // of the deepest stage
-    cop_trial_volume history; // of the first
+    cop_report_volume volume;  // of the deepest stage
+    cop_report_volume history; // of the first
     bool has_pick;
     cop_trial_pick pick;
     int64_t evaluations; // results of all stages
@@ -99,7 +89,7 @@ const char *cop_trial_report_reason(const cop_trial_report *report, int64_t inde
 
 // Volume of the front of a stage; with `with_history` its growth with the evaluations, too. NaN where it is
 // not defined or would take long: without two feasible points, with more than four objectives.
-COP_MUST_CHECK cop_status cop_trial_volume_make(cop_trial_volume *out,
+COP_MUST_CHECK cop_status cop_trial_volume_make(cop_report_volume *out,
                                                 const cop_trial_report *report, int stage,
                                                 bool with_history, cop_error *err);
 

@@ -26,6 +26,12 @@
 #define COP_FACT_SEQUENCE  "sequence"
 #define COP_FACT_PRECISION "precision"
 
+// What "search.strategy" and others were, e.g. COP_FACT_SETTING "search.evaluations".
+#define COP_FACT_SETTING "setting."
+
+// + objective: how well the surrogate predicted it, as JSON (search/calibration.h).
+#define COP_FACT_CALIBRATION_PREFIX "calibration."
+
 // Prefixes of book-keeping that is no provenance.
 #define COP_FACT_STAGE_PREFIX   "stage."
 #define COP_FACT_STALLED_PREFIX "stalled."

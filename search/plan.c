@@ -10,6 +10,7 @@
 #include "model/arch_json.h"
 #include "search/footprint.h"
 #include "search/search.h"
+#include "search/space_sample.h"
 
 enum { HELD_OUT_DEFAULT = 256 };
 
@@ -53,11 +54,38 @@ static cop_status mean_rates(rates *out, const cop_study_file *study, const cop_
     return COP_OK;
 }
 
-static void plan_stages(cop_search_plan *plan, const cop_study_file *study, const rates *r)
+static bool has_strategy(const cop_study_file *study)
+{
+    return strcmp(study->strategy, "grid") != 0;
+}
+
+// Of `candidates` at the end of a stage.
+static int64_t kept_of(const cop_study_file *study, int stage, int64_t candidates)
+{
+    if (has_strategy(study) && stage < (int)study->fidelity) {
+        return candidates;
+    }
+    if (stage == 0) {
+        return study->keep_pruned > 0 && study->keep_pruned < candidates ? study->keep_pruned
+                                                                         : candidates;
+    }
+    const int64_t kept = (int64_t)ceil(study->keep * (double)candidates - 1e-9);
+    return kept < 1 ? 1 : kept;
+}
+
+static cop_status plan_stages(cop_search_plan *plan, const cop_study_file *study, const rates *r,
+                              cop_error *err)
 {
     const int64_t held_tokens = plan->held_out_sequences * study->probe_sequence;
-    int64_t candidates = plan->feasible;
+    const int64_t last = study->rung_tokens[study->rungs - 1];
+    int64_t candidates = plan->candidates;
 
+    if (candidates > INT64_MAX / 2 / last) {
+        return COP_FAIL(err, COP_ERR_CONFIG,
+                        "%s: %" PRId64 " candidates of %" PRId64
+                        " tokens are more than can be counted (allowed: fewer of them)",
+                        study->path, candidates, last);
+    }
     plan->stages = study->rungs + 1;
     for (int stage = 0; stage <= study->rungs; stage++) {
         const int64_t before = stage < 2 ? 0 : study->rung_tokens[stage - 2];
@@ -68,14 +96,27 @@ static void plan_stages(cop_search_plan *plan, const cop_study_file *study, cons
             (double)candidates * ((double)trained * r->train + (double)held_tokens * r->forward);
         plan->tokens += plan->stage[stage].tokens;
         plan->flops += plan->stage[stage].flops;
-        if (stage == 0 && study->keep_pruned > 0 && study->keep_pruned < candidates) {
-            candidates = study->keep_pruned;
-        } else if (stage > 0) {
-            const int64_t kept = (int64_t)ceil(study->keep * (double)candidates - 1e-9);
-            candidates = kept < 1 ? 1 : kept;
-        }
+        candidates = kept_of(study, stage, candidates);
     }
-    plan->tokens_without_halving = plan->feasible * study->rung_tokens[study->rungs - 1];
+    plan->tokens_without_halving = plan->candidates * last;
+    plan->tokens_of_all =
+        plan->feasible == INT64_MAX ? (double)NAN : (double)plan->feasible * (double)last;
+    return COP_OK;
+}
+
+static void plan_candidates(cop_search_plan *plan, const cop_study_file *study,
+                            const cop_space *space, const cop_space_report *report)
+{
+    plan->size = report->size;
+    plan->log10_size = cop_space_log10_size(space);
+    plan->feasible = report->feasible;
+    plan->candidates = report->feasible;
+    memcpy(plan->strategy, study->strategy, sizeof plan->strategy);
+    if (has_strategy(study)) {
+        plan->fidelity = (int)study->fidelity;
+        plan->candidates =
+            study->evaluations < report->feasible ? study->evaluations : report->feasible;
+    }
 }
 
 // Scoring, unless the file is there; one pass over the held-out and the training text, or one in every step.
@@ -242,15 +283,15 @@ cop_status cop_search_plan_make_for(cop_search_plan *out, const cop_study_file *
     }
     COP_TRY(status, cop_arch_read(teacher, study->teacher, err));
     COP_TRY(status, cop_space_create(&space, study, teacher, err));
-    COP_TRY(status, cop_space_feasible(&candidates, &out->feasible, &report, space, err));
-    out->size = report.size;
+    COP_TRY(status, cop_space_sample(&candidates, &out->sampled, &report, study, space, err));
+    plan_candidates(out, study, space, &report);
     COP_TRY(status, count_held_out(out, study, teacher, err));
-    COP_TRY(status, plan_memory(out, study, teacher, candidates, out->feasible, backend,
-                                device_bytes, err));
-    COP_TRY(status, mean_rates(&r, study, teacher, candidates, out->feasible, err));
-    plan_stages(out, study, &r);
+    COP_TRY(status,
+            plan_memory(out, study, teacher, candidates, out->sampled, backend, device_bytes, err));
+    COP_TRY(status, mean_rates(&r, study, teacher, candidates, out->sampled, err));
+    COP_TRY(status, plan_stages(out, study, &r, err));
     plan_teacher(out, study, teacher, &r);
-    plan_disk(out, study, candidates, out->feasible);
+    plan_disk(out, study, candidates, out->sampled);
     out->flops += out->teacher_flops;
 
 done:

@@ -50,13 +50,29 @@ COP_MUST_CHECK cop_status cop_ranking_promote(char *decision, const cop_ranking 
                                               int64_t keep_count, double rescue, uint64_t seed,
                                               cop_error *err);
 
+// Strata of size, and how many candidates one needs for a tau of its own.
+enum { COP_SIZE_STRATA = 3, COP_STRATUM_MIN = 3 };
+
+// The shared candidates of one third by params; those of one size stay together.
+typedef struct cop_size_stratum {
+    int64_t count;
+    int64_t params_min;
+    int64_t params_max;
+    double tau; // NaN: too few, or one side is constant
+} cop_size_stratum;
+
 // Kendall's tau-b of the losses of candidates that finished both stages, with a 95 % bootstrap interval over
 // sequences; NaN when fewer than three are shared.
+// `within` is the mean over the strata that have a tau, weighted by their pairs of candidates, its interval from
+// the same resamples. Size decides most of the loss at any stage: `tau` of candidates that span sizes is high
+// whether or not the shapes of one size are in the right order, which `within` tells.
 typedef struct cop_rank_agreement {
     int from_stage;
     int to_stage;
     int64_t shared;
     cop_estimate tau;
+    cop_estimate within;
+    cop_size_stratum stratum[COP_SIZE_STRATA]; // smallest first
 } cop_rank_agreement;
 
 COP_MUST_CHECK cop_status cop_ranking_agreement(cop_rank_agreement *out,

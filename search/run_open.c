@@ -11,8 +11,7 @@
 #include "base/system.h"
 #include "search/facts.h"
 #include "search/run_internal.h"
-#include "search/space_domain.h"
-#include "search/strategy.h"
+#include "search/space_sample.h"
 
 enum { HELD_OUT_DEFAULT = 256 };
 
@@ -59,86 +58,16 @@ static cop_status check_context(const cop_run *run, cop_error *err)
     return COP_OK;
 }
 
-enum { SAMPLE = 512 };
-
-// Candidates of a space too large to be listed, with their blocks: one piece of memory.
-typedef struct sample {
-    cop_candidate candidate[SAMPLE]; // first: what run->candidates points to
-    cop_layer_arch blocks[SAMPLE][COP_ARCH_LAYERS_MAX];
-} sample;
-
-static void fill_sample(cop_run *run, const cop_space_domain *domain, const int32_t *genomes,
-                        int64_t found, sample *out)
-{
-    const cop_domain *view = cop_space_domain_view(domain);
-    for (int64_t i = 0; i < found; i++) {
-        const int32_t *genome = genomes + i * view->axes;
-        if (view->violation(view->context, genome) <= 0 &&
-            cop_space_domain_candidate(domain, genome, out->blocks[run->count],
-                                       &out->candidate[run->count])) {
-            run->count++;
-        }
-    }
-}
-
-// What plans are made with, spread by lot.
-static cop_status sample_space(cop_run *run, const cop_space *space, cop_error *err)
-{
-    cop_strategy_options options = COP_STRATEGY_OPTIONS_DEFAULT;
-    cop_status status = COP_OK;
-    cop_space_domain *domain = NULL;
-    cop_strategy *strategy = NULL;
-    int32_t *genomes = NULL;
-    int64_t found = 0;
-    sample *drawn = cop_alloc(1, sizeof *drawn);
-
-    COP_TRY(status, cop_space_domain_create(&domain, space, NULL, err));
-    options.objectives = run->study->objectives;
-    options.batch = SAMPLE;
-    COP_TRY(status, cop_strategy_create(&strategy, &cop_strategy_random,
-                                        cop_space_domain_view(domain), &options, err));
-    genomes = cop_alloc((size_t)(SAMPLE * cop_space_domain_view(domain)->axes), sizeof *genomes);
-    if (genomes == NULL || drawn == NULL) {
-        status = nomem(run, err);
-        goto done;
-    }
-    COP_TRY(status, cop_strategy_ask(strategy, genomes, SAMPLE, &found, err));
-    fill_sample(run, domain, genomes, found, drawn);
-    if (run->count == 0) {
-        status = COP_FAIL(err, COP_ERR_CONFIG,
-                          "%s: budget: no feasible candidate was found among %" PRId64
-                          " drawn by lot (allowed: wider bounds, or a space nearer to them)",
-                          run->study->path, found);
-        goto done;
-    }
-    run->candidates = drawn->candidate;
-    drawn = NULL;
-
-done:
-    cop_free(drawn);
-    cop_free(genomes);
-    cop_strategy_destroy(strategy);
-    cop_space_domain_destroy(domain);
-    return status;
-}
-
 static cop_status open_space(cop_run *run, cop_error *err)
 {
-    enum { LISTED_MAX = 200000 };
-
     cop_status status = COP_OK;
     cop_space *space = NULL;
 
     COP_TRY(status, cop_checkpoint_open(&run->teacher, run->study->teacher, err));
     COP_TRY(status, check_context(run, err));
     COP_TRY(status, cop_space_create(&space, run->study, cop_checkpoint_arch(run->teacher), err));
-    COP_TRY(status, cop_space_walk(space, &run->report, NULL, NULL, err));
-    COP_TRY(status, cop_space_check_report(space, &run->report, err));
-    if (!cop_run_has_strategy(run) || run->report.feasible <= LISTED_MAX) {
-        status = cop_space_feasible(&run->candidates, &run->count, &run->report, space, err);
-        goto done;
-    }
-    COP_TRY(status, sample_space(run, space, err));
+    COP_TRY(status,
+            cop_space_sample(&run->candidates, &run->count, &run->report, run->study, space, err));
 
 done:
     cop_space_destroy(space);

@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "model/arch.h"
+#include "search/calibration.h"
 #include "search/importance_mass.h"
 #include "search/resample.h"
 #include "search/run_internal.h"
@@ -318,6 +319,17 @@ done:
     return status;
 }
 
+// After the last batch there is: replaying those before it would only store what is stored.
+static cop_status store_calibration(const proposer *p, cop_error *err)
+{
+    const cop_study_file *study = p->run->study;
+    const char *name[COP_FRONT_OBJECTIVES_MAX];
+    for (int k = 0; k < study->objectives; k++) {
+        name[k] = cop_objective_name(study->objective[k]);
+    }
+    return cop_calibration_store(p->run->store, p->strategy, name, study->objectives, err);
+}
+
 // --- The loop -----------------------------------------------------------------------------------
 
 static cop_status run_batch(proposer *p, int64_t batch, int64_t first, int64_t *count,
@@ -338,6 +350,9 @@ static cop_status run_batch(proposer *p, int64_t batch, int64_t first, int64_t *
     if (*count > 0 && !run->is_stopped) {
         COP_TRY(status, order_proposals(p, err));
         COP_TRY(status, tell(p, first, *count, err));
+        if (first + *count == p->count) {
+            COP_TRY(status, store_calibration(p, err));
+        }
         cop_run_note(run, COP_LOG_INFO,
                      "batch %" PRId64 " of %s: %" PRId64 " candidates, %" PRId64 " in all",
                      batch + 1, run->study->strategy, *count, first + *count);

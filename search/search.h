@@ -64,8 +64,13 @@ enum { COP_SEARCH_FORMS = 6 };
 
 // What a search will cost, before it starts.
 typedef struct cop_search_plan {
-    int64_t size; // grid points
-    int64_t feasible;
+    int64_t size;       // grid points; INT64_MAX: more than 2^53
+    double log10_size;  // of them
+    int64_t feasible;   // INT64_MAX: they cannot be counted
+    int64_t sampled;    // feasible ones that costs were taken from
+    char strategy[16];  // "grid", or what proposes
+    int64_t candidates; // evaluated at stage 0: all feasible ones, or search.evaluations
+    int fidelity;       // of a strategy: nobody is left out before the end of this stage
     int stages;
 
     struct {
@@ -76,7 +81,8 @@ typedef struct cop_search_plan {
     } stage[COP_STUDY_RUNGS_MAX + 1];
 
     int64_t tokens;
-    int64_t tokens_without_halving; // every candidate to the last rung
+    int64_t tokens_without_halving; // every one of `candidates` to the last rung
+    double tokens_of_all;           // every feasible one to the last rung; NaN: not counted
     double teacher_flops;           // scoring, cache, held-out states
     double flops;
     double flops_per_second; // 0 until cop_search_plan_time()
@@ -101,6 +107,8 @@ typedef struct cop_search_plan {
     cop_plan memory_teacher; // of the teacher while it is scored and its states are computed
 } cop_search_plan;
 
+// With a strategy search.evaluations candidates are taken up to search.fidelity, at the mean cost of the feasible
+// ones: which it will propose is not known. Spaces that cannot be listed are sampled (search/space_sample.h).
 // Needs shapes only: the teacher may be a bare config.json, and data files that are absent are taken to
 // hold enough. `backend` as in cop_search_options. COP_ERR_CONFIG without probe.rungs.
 COP_MUST_CHECK cop_status cop_search_plan_make(cop_search_plan *out, const cop_study_file *study,

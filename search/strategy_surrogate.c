@@ -143,6 +143,11 @@ const cop_strategy_type cop_strategy_surrogate = {
     .destroy = destroy,
 };
 
+bool cop_strategy_is_surrogate(const cop_strategy *strategy)
+{
+    return cop_strategy_self(strategy, &cop_strategy_surrogate) != NULL;
+}
+
 cop_status cop_strategy_surrogate_calibration(cop_surrogate_calibration *out,
                                               const cop_strategy *strategy, int objective,
                                               cop_error *err)

@@ -37,6 +37,8 @@ typedef struct cop_surrogate_calibration {
     bool is_exact;       // known by formula: nothing to predict
 } cop_surrogate_calibration;
 
+bool cop_strategy_is_surrogate(const cop_strategy *strategy);
+
 // COP_ERR_CONFIG: the strategy is another one, or has no such objective. COP_ERR_NOMEM.
 COP_MUST_CHECK cop_status cop_strategy_surrogate_calibration(cop_surrogate_calibration *out,
                                                              const cop_strategy *strategy,

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "search/calibration.h"
 #include "search/facts.h"
 #include "search/trials.h"
 #include "search/trials_internal.h"
@@ -260,6 +261,15 @@ static int64_t stored_batch(const cop_trials *trials, int64_t first)
     return end - first;
 }
 
+static cop_status store_calibration(const cop_trials_run *t, cop_error *err)
+{
+    const char *name[COP_FRONT_OBJECTIVES_MAX];
+    for (int k = 0; k < t->space->objectives; k++) {
+        name[k] = t->space->objective[k];
+    }
+    return cop_calibration_store(t->run->store, t->strategy, name, t->space->objectives, err);
+}
+
 // One batch, new or stored. Whole batches behind which another one is stored need not be asked for again.
 static cop_status run_batch(cop_trials_run *t, int64_t batch, int64_t first, int64_t *count,
                             cop_error *err)
@@ -279,8 +289,12 @@ static cop_status run_batch(cop_trials_run *t, int64_t batch, int64_t first, int
         goto done;
     }
     COP_TRY(status, evaluate_range(t, first, *count, stage, err));
-    if (!t->run->is_stopped) {
-        COP_TRY(status, tell(t, first, *count, err));
+    if (t->run->is_stopped) {
+        goto done;
+    }
+    COP_TRY(status, tell(t, first, *count, err));
+    if (first + *count == t->trials.count) { // replayed batches would only store what is stored
+        COP_TRY(status, store_calibration(t, err));
     }
 
 done:

@@ -87,11 +87,12 @@
       columns.map((c) => el("td", { class: (c.left ? "l " : "") + (c.wrap ? "wrap" : "") }, c.cell(row)))));
     return el("div", { class: "scroll " + (options.long ? "long" : "") }, el("table", {}, el("thead", {}, head), el("tbody", {}, body)));
   };
+  const blocksOf = (c) => c.blocks.map((b, i) => "layer " + (i + 1) + ": heads " + b.heads + "/" + b.kv_heads + ", ffn " + b.ffn).join("\n");
   const archColumns = [
     { key: "layers", title: "layers", sort: (c) => c.layers, cell: (c) => c.layers },
     { key: "hidden", title: "hidden", sort: (c) => c.hidden, cell: (c) => c.hidden },
     { key: "heads", title: "heads", sort: (c) => c.heads, cell: (c) => c.heads + "/" + c.kv_heads, help: "query heads / key-value heads" },
-    { key: "ffn", title: "ffn", sort: (c) => c.ffn, cell: (c) => c.ffn },
+    { key: "ffn", title: "ffn", sort: (c) => c.ffn, cell: (c) => (c.blocks ? el("span", { title: blocksOf(c) }, "~" + c.ffn) : c.ffn), help: "~: the mean over layers that differ" },
     { key: "params", title: "params", sort: (c) => c.params, cell: (c) => count(c.params) },
   ];
   const rowClass = (c) => (c.id === pickId ? "is-pick " : "") + (c.on_front ? "is-front" : "");
@@ -131,6 +132,7 @@
       ["stages", finishedStages.length + " of " + data.study.stages],
       ["failed", data.study.failures],
     ];
+    if (data.study.hypervolume) tiles.push(["hypervolume", fixed(data.study.hypervolume.value)]);
     if (data.study.teacher_params) tiles.push(["teacher", count(data.study.teacher_params)]);
     if (data.study.held_out.teacher_cross_entropy) tiles.push(["teacher's cross-entropy", fixed(data.study.held_out.teacher_cross_entropy, 3)]);
     $("tiles").replaceChildren(...tiles.map(([k, v]) => el("div", { class: "tile" }, el("div", { class: "v" }, String(v)), el("div", { class: "k" }, k))));
@@ -163,9 +165,12 @@
       const m = s.metrics;
       lines.push("loss " + fixed(m.loss.value) + " [" + fixed(m.loss.low) + ", " + fixed(m.loss.high) + "] after " + stageTokens(stage));
       lines.push("cross-entropy " + fixed(m.cross_entropy.value, 3) + ", agreement " + percent(m.agreement.value));
-      lines.push("rank " + s.rank + (sharesRank(c, stage) ? " (tied)" : "") + ", on the front in " + percent(s.front_probability));
+      lines.push("rank " + s.rank + (sharesRank(c, stage) ? " (tied)" : "") + ", on the front in " + percent(s.front_probability) + ", the best in " + percent(s.best_probability));
     }
     if (s && s.decision) lines.push(s.decision);
+    const mass = c.importance_mass;
+    if (mass) lines.push("importance kept: layers " + percent(mass.layers) + ", channels " + percent(mass.channels) + ", heads " + percent(mass.heads) + ", kv " + percent(mass.kv_groups) + ", neurons " + percent(mass.neurons));
+    if (isNumber(c.batch)) lines.push("proposed in batch " + (c.batch + 1));
     return lines;
   };
   const whiskers = {
@@ -372,10 +377,42 @@
         { title: "to the next", cell: (c) => { const s = steps.get(c.id); return s ? [signed(-s.gain.value), el("span", { class: "pm" }, " " + (isNumber(s.gain_per_percent) ? signed(-s.gain_per_percent, 5) + " per 1 %" : "")), s.is_flat && tag("flat")] : missing; }, help: "change of the loss, and for each 1 % more of the resource; flat: within noise" },
       ], rows, { rowClass }));
   };
+  const drawSearch = () => {
+    const study = data.study, volume = study.hypervolume, sizes = study.proposals.map((b) => b.candidates);
+    const lines = [];
+    if (sizes.length) {
+      const shown = sizes.length > 12 ? sizes.slice(0, 12).join(", ") + ", …" : sizes.join(", ");
+      lines.push(el("p", {}, study.strategy + " proposed " + sizes.reduce((a, b) => a + b, 0) + " candidates in " + sizes.length + (sizes.length === 1 ? " batch" : " batches") + " (" + shown + "), seed " + study.seed + "."));
+    }
+    for (const [name, c] of Object.entries(study.surrogate || {})) {
+      if (c.is_exact || !c.n) continue;
+      lines.push(el("p", {}, "The surrogate's " + name + ", before each was measured: " + c.n + " predictions, tau-b " + fixed(c.tau, 2) + "; its 50 % intervals hold " + percent(c.coverage50) + " of the outcomes, its 90 % intervals " + percent(c.coverage90) + "; off by " + fixed(c.rmse) + " (root mean square)."));
+    }
+    if (volume && volume.history.length > 1) {
+      const all = volume.history, last = all[all.length - 1];
+      const near = all.find((p) => p[1] >= 0.99 * last[1]);
+      lines.push(el("p", {}, "Hypervolume of the front " + fixed(volume.value) + " at " + stageName(volume.stage) + ". By " + (volume.history_stage === 0 ? "the pruned loss" : "the figures of " + stageName(volume.history_stage)) + " it grew to " + fixed(last[1]) + " with the candidates proposed, within 1 % of that after " + near[0] + " of " + last[0] + " candidates."));
+      lines.push(historyOf(all));
+    }
+    $("search-card").hidden = !sizes.length;
+    $("search").replaceChildren(...lines);
+  };
+  const historyOf = (points) => {
+    const width = 640, height = 90, left = 48, most = points[points.length - 1][0];
+    const values = points.map((p) => p[1]), low = Math.min(...values), high = Math.max(...values);
+    const x = (n) => left + (width - left - 8) * n / most, y = (v) => height - 8 - (height - 16) * (high > low ? (v - low) / (high - low) : 1);
+    const text = (value, at) => { const t = svg("text", { x: 2, y: at, "font-size": 11, fill: css("--soft") }); t.textContent = fixed(value, 3); return t; };
+    return svg("svg", { viewBox: "0 0 " + width + " " + height, width: "100%", role: "img", "aria-label": "hypervolume by candidates proposed" },
+      text(high, 12), text(low, height - 5),
+      svg("polyline", { points: points.map((p) => x(p[0]).toFixed(1) + "," + y(p[1]).toFixed(1)).join(" "), fill: "none", stroke: css("--accent"), "stroke-width": 2 }));
+  };
   const drawRungs = () => {
-    const tau = (s) => !isNumber(s.tau_with_previous.value) ? missing : [fixed(s.tau_with_previous.value, 2), el("span", { class: "pm" }, " [" + fixed(s.tau_with_previous.low, 2) + ", " + fixed(s.tau_with_previous.high, 2) + "]")];
+    const within = (s) => {
+      const strata = s.tau_within_size.strata.map((k) => fixed(k.tau, 2) + " of " + k.shared + " with " + count(k.params_min) + " to " + count(k.params_max)).join("\n");
+      return strata ? el("span", { title: strata }, interval(s.tau_within_size, 2)) : missing;
+    };
     $("rungs").replaceChildren(
-      el("p", { class: "note" }, "Kendall's tau-b compares the order of the candidates that two stages share: 1 = the same order, 0 = unrelated. Survivors are chosen by probability of belonging in the top; rescued ones by lot."),
+      el("p", { class: "note" }, "Kendall's tau-b compares the order of the candidates that two stages share: 1 = the same order, 0 = unrelated. Larger models lose less at every stage, which alone makes it high: the figure within sizes is the mean over thirds by parameters and tells whether shapes of one size keep their order. Survivors are chosen by probability of belonging in the top; rescued ones by lot."),
       table([
         { title: "stage", left: true, cell: (s) => stageName(s.stage) },
         { title: "tokens each", cell: (s) => (s.stage === 0 ? "0" : count(s.tokens)) },
@@ -385,10 +422,12 @@
         { title: "eliminated", cell: (s) => s.eliminated },
         { title: "failed", cell: (s) => s.failed },
         { title: "running", cell: (s) => s.running },
-        { title: "tau to the stage before", cell: tau },
+        { title: "tau to the stage before", cell: (s) => interval(s.tau_with_previous, 2) },
+        { title: "within sizes", cell: within, help: "mean of tau-b inside thirds by parameters" },
         { title: "tokens spent", cell: (s) => count(s.tokens_spent) },
       ], data.stages));
   };
+  const massOf = (c) => (c.importance_mass ? c.importance_mass.layers * c.importance_mass.channels * c.importance_mass.heads * c.importance_mass.neurons : null);
   const allColumns = () => {
     const s = (c) => at(c, state.stage);
     const m = (c, name) => (s(c) && s(c).metrics ? s(c).metrics[name] : null);
@@ -402,7 +441,10 @@
       { key: "ce", title: "cross-entropy", sort: (c) => (m(c, "cross_entropy") || {}).value, cell: (c) => fixed((m(c, "cross_entropy") || {}).value, 3) },
       { key: "agreement", title: "agreement", sort: (c) => (m(c, "agreement") || {}).value, cell: (c) => percent((m(c, "agreement") || {}).value) },
       { key: "front", title: "P(front)", sort: (c) => (s(c) || {}).front_probability, cell: (c) => percent((s(c) || {}).front_probability) },
+      { key: "best", title: "P(best)", sort: (c) => (s(c) || {}).best_probability, cell: (c) => percent((s(c) || {}).best_probability), help: "of having the lowest loss" },
       { key: "top", title: "P(top)", sort: (c) => (s(c) || {}).top_probability, cell: (c) => percent((s(c) || {}).top_probability), help: "of belonging in the top at this stage's promotion" },
+      ...(data.study.proposals.length ? [{ key: "batch", title: "batch", sort: (c) => c.batch, cell: (c) => (isNumber(c.batch) ? c.batch + 1 : missing), help: "in which it was proposed" }] : []),
+      ...(data.candidates.some((c) => c.importance_mass) ? [{ key: "mass", title: "importance", sort: massOf, cell: (c) => percent(massOf(c)), help: "of the teacher's that stays: product over layers, channels, heads and neurons" }] : []),
       { key: "decision", title: "decision", left: true, sort: (c) => (s(c) || {}).decision || "", cell: (c) => (s(c) || {}).decision || missing },
       { key: "status", title: "status", left: true, wrap: true, sort: (c) => c.status, cell: (c) => [c.status === "failed" ? tag("failed", "bad") : c.status, c.reason ? " " + c.reason : "", c.running ? " running: " + count(c.running.tokens) + " tokens" : ""] },
     ];
@@ -427,7 +469,7 @@
       { title: "objective", left: true, cell: (o) => o.name }, { title: "unit", left: true, cell: (o) => o.unit }, { title: "direction", left: true, cell: (o) => o.direction }, { title: "definition", left: true, wrap: true, cell: (o) => o.definition },
     ], data.objectives);
     if (!space) { $("space").replaceChildren(goals); return; }
-    const parts = [el("p", { class: "note" }, (isNumber(space.size) ? count(space.size) + " grid points, " : "") + space.feasible + " candidates meet all bounds. A point may violate several.")];
+    const parts = [el("p", { class: "note" }, (isNumber(space.size) ? count(space.size) + " grid points, " : "") + (isNumber(space.feasible) ? count(space.feasible) + " candidates meet all bounds." : "too many to count those that meet all bounds.") + " A point may violate several.")];
     if ((space.bounds || []).length) {
       parts.push(table([
         { title: "bound", left: true, cell: (b) => b.text }, { title: "grid points excluded", cell: (b) => b.excluded },
@@ -445,7 +487,7 @@
   };
 
   const drawStage = () => { drawControls(); drawFront(); drawParallel(); drawAll(); };
-  const draw = () => { drawHead(); drawStage(); drawFrontTable(); drawCurves(); drawRungs(); drawSpace(); drawProvenance(); };
+  const draw = () => { drawHead(); drawStage(); drawFrontTable(); drawCurves(); drawSearch(); drawRungs(); drawSpace(); drawProvenance(); };
   $("filter").addEventListener("input", (e) => { state.filter = e.target.value; drawAll(); });
   let timer = 0;
   addEventListener("resize", () => { clearTimeout(timer); timer = setTimeout(drawParallel, 120); });

@@ -204,6 +204,69 @@ static void pick_refuses_another_teacher(void **state)
     program_expect("rm -r tiny/teacher && mv kept tiny/teacher && test ! -e other", 0, "", "");
 }
 
+// A study whose candidates the surrogate proposes, learning from the first rung.
+static void what_a_strategy_does_is_shown(void **state)
+{
+    (void)state;
+    tiny_study_write("tiny", "search: {strategy: grid, seed: 3}",
+                     "search: {strategy: surrogate, seed: 3, population: 6, batch: 3, "
+                     "evaluations: 12, fidelity: 1}");
+    program_expect(
+        "$coppice plan tiny/study.yaml --peak 1e9", 0,
+        "* of 36 grid points are feasible\nsurrogate proposes 12 of them and learns from "
+        "rung 1\n\nstage *\n0: pruned loss * 12 *\n1: rung 1 * 12 *\n2: rung 2 * 5 *"
+        "all proposed candidates to the last rung: * times as many\nall feasible "
+        "candidates to the last rung: * times as many\n*",
+        "");
+    program_expect("$coppice search -q tiny/study.yaml -o tiny/proposed --device cpu >/dev/null", 0,
+                   "", "");
+    program_expect(
+        "$coppice status tiny/proposed", 0,
+        "tiny/proposed: finished\nstage  *\npruned * 12/12 *\nrung 1 * 12/12 *\nrung 2 "
+        "* 5/5 *\nsearch   surrogate, batch *, 12 of 12 candidates evaluated\n"
+        "model    loss: * predictions, *\nbest  *\nfront    * of 5 candidates *\nspent  *",
+        "");
+    program_expect("$coppice report tiny/proposed", 0,
+                   "*\nsurrogate, seed 3: 12 candidates in * batches\nsurrogate's loss: * "
+                   "predictions, *\ntau-b with the stage before *\nhypervolume *\n*",
+                   "");
+    json_t *status = run_json("$coppice status tiny/proposed --json");
+    const json_t *search = json_object_get(status, "search");
+    assert_int_equal(json_integer_value(json_object_get(search, "planned")), 12);
+    assert_int_equal(json_integer_value(json_object_get(search, "evaluated")), 12);
+    assert_int_equal(json_integer_value(json_object_get(search, "fidelity")), 1);
+    json_t *report = run_json("$coppice report tiny/proposed --json");
+    const json_t *study = json_object_get(report, "study");
+    const json_t *loss = json_object_get(json_object_get(study, "surrogate"), "loss");
+    const json_int_t batches = (json_int_t)json_array_size(json_object_get(study, "proposals"));
+    assert_int_equal(json_integer_value(json_object_get(search, "batches")), batches);
+    assert_true(json_integer_value(json_object_get(loss, "n")) > 0);
+    assert_true(json_is_number(json_object_get(loss, "rmse")));
+    assert_true(
+        json_equal(json_object_get(study, "surrogate"), json_object_get(search, "surrogate")));
+    const json_t *list = json_object_get(report, "candidates");
+    assert_int_equal(json_array_size(list), 12);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *c = json_array_get(list, i);
+        const json_t *mass = json_object_get(c, "importance_mass");
+        const double layers = json_number_value(json_object_get(mass, "layers"));
+        assert_int_equal(json_object_size(mass), 5);
+        assert_true(layers > 0 && layers <= 1);
+        // All of the teacher's four layers, or fewer.
+        assert_int_equal(layers > 1 - 1e-9, json_integer_value(json_object_get(c, "layers")) == 4);
+        assert_true(json_is_integer(json_object_get(c, "batch")));
+    }
+    json_decref(report);
+
+    // Without the scores there is no importance, and still a report.
+    program_expect("mv tiny/proposed/importance.h5 kept.h5 && $coppice report tiny/proposed --json "
+                   ">without.json && mv kept.h5 tiny/proposed/importance.h5 && grep -c "
+                   "'\"importance_mass\": null' without.json",
+                   0, "12", "");
+    json_decref(status);
+    tiny_study_write("tiny", NULL, NULL);
+}
+
 static void wrong_directories_are_explained(void **state)
 {
     (void)state;
@@ -231,6 +294,7 @@ int main(void)
         cmocka_unit_test(pick_keeps_to_limits),
         cmocka_unit_test(pick_writes_a_model_that_trains_on),
         cmocka_unit_test(pick_refuses_another_teacher),
+        cmocka_unit_test(what_a_strategy_does_is_shown),
         cmocka_unit_test(wrong_directories_are_explained),
     };
     return cmocka_run_group_tests(tests, run_study, NULL);

@@ -20,6 +20,7 @@ cop_status problem_run(const problem *self, const cop_strategy_type *type,
 {
     cop_status status = COP_OK;
     const int64_t room = options->evaluations;
+    cop_strategy_options own = *options;
     cop_strategy *strategy = NULL;
     int32_t *genomes = cop_alloc((size_t)(room * self->domain.axes), sizeof *genomes);
     cop_trial *trials = cop_alloc((size_t)room, sizeof *trials);
@@ -29,7 +30,9 @@ cop_status problem_run(const problem *self, const cop_strategy_type *type,
     if (genomes == NULL || trials == NULL) {
         COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "problem: out of memory"));
     }
-    COP_TRY(status, cop_strategy_create(&strategy, type, &self->domain, options, err));
+    // As `coppice search` does: what is proposed does not depend on how much may still follow.
+    own.evaluations = 0;
+    COP_TRY(status, cop_strategy_create(&strategy, type, &self->domain, &own, err));
     while (*count < room) {
         int64_t asked = 0;
         double start = cpu_seconds();

@@ -25,6 +25,11 @@ static void ok(cop_status status, const cop_error *err)
     assert_int_equal(status, COP_OK);
 }
 
+static void near(double found, double wanted, double tolerance)
+{
+    assert_true(fabs(found - wanted) <= tolerance);
+}
+
 // A study without a database: candidates with a size and a mean loss each, and the same noise.
 typedef struct table {
     cop_snapshot snapshot;
@@ -304,6 +309,71 @@ static void measures_agreement_of_rungs(void **state)
     assert_true(a.tau.low <= a.tau.value && a.tau.value <= a.tau.high);
 }
 
+static void agreement_of_sizes_is_no_agreement_within_them(void **state)
+{
+    (void)state;
+    // Three sizes of four shapes. Size decides the loss at either stage; shapes are in order, in reverse, and in
+    // order but for one pair.
+    static const int later[3][4] = {{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 0, 2, 3}};
+    table t = {0};
+    cop_rank_agreement a = {0};
+    cop_error err = {0};
+    for (int i = 0; i < 12; i++) {
+        const int size = i / 4;
+        put(&t, i, 100 * (size + 1), 1, 3.0 - size + 0.1 * (i % 4), 0);
+        put(&t, i, 100 * (size + 1), 2, 2.0 - 0.5 * size + 0.05 * later[size][i % 4], 0);
+    }
+    ok(cop_ranking_agreement(&a, &t.snapshot, 1, 2, 1, &err), &err);
+    assert_int_equal(a.shared, 12);
+    for (int k = 0; k < COP_SIZE_STRATA; k++) {
+        assert_int_equal(a.stratum[k].count, 4);
+        assert_int_equal(a.stratum[k].params_min, 100 * (k + 1));
+        assert_int_equal(a.stratum[k].params_max, 100 * (k + 1));
+    }
+    assert_true(a.stratum[0].tau == 1 && a.stratum[1].tau == -1);
+    near(a.stratum[2].tau, 4.0 / 6, 1e-12);
+    near(a.within.value, (1 - 1 + 4.0 / 6) / 3, 1e-12);
+    near(a.within.low, a.within.value, 1e-12); // no noise: every resample says the same
+    near(a.within.high, a.within.value, 1e-12);
+    near(a.tau.value, (66 - 2 * (6 + 1)) / 66.0, 1e-12); // 7 of 66 pairs are in another order
+}
+
+static void sizes_with_few_candidates_have_no_agreement_of_their_own(void **state)
+{
+    (void)state;
+    table t = {0};
+    cop_rank_agreement a = {0};
+    cop_error err = {0};
+    for (int i = 0; i < 8; i++) { // thirds of two, three and three
+        put(&t, i, 100 + i, 1, 1 + 0.1 * i, 0);
+        put(&t, i, 100 + i, 2, i < 2 ? 1 - i : 2 + 0.1 * i, 0);
+    }
+    ok(cop_ranking_agreement(&a, &t.snapshot, 1, 2, 1, &err), &err);
+    assert_int_equal(a.stratum[0].count, 2);
+    assert_true(isnan(a.stratum[0].tau));
+    assert_true(a.stratum[1].tau == 1 && a.stratum[2].tau == 1);
+    assert_true(a.within.value == 1 && a.tau.value < 1);
+
+    // All of one size: one stratum, the whole of them.
+    table same = {0};
+    for (int i = 0; i < 5; i++) {
+        put(&same, i, 100, 1, 1 + 0.1 * i, 0);
+        put(&same, i, 100, 2, i == 0 ? 9 : 1 + 0.1 * i, 0);
+    }
+    ok(cop_ranking_agreement(&a, &same.snapshot, 1, 2, 1, &err), &err);
+    assert_int_equal(a.stratum[COP_SIZE_STRATA - 1].count, 5);
+    assert_true(a.within.value == a.tau.value);
+
+    // Two candidates for each third: nothing to say.
+    table few = {0};
+    for (int i = 0; i < 6; i++) {
+        put(&few, i, 100 + i, 1, 1 + 0.1 * i, 0);
+        put(&few, i, 100 + i, 2, 1 + 0.1 * i, 0);
+    }
+    ok(cop_ranking_agreement(&a, &few.snapshot, 1, 2, 1, &err), &err);
+    assert_true(isnan(a.within.value) && isnan(a.within.low) && a.tau.value == 1);
+}
+
 static void sorts_fronts_as_the_definition_says(void **state)
 {
     (void)state;
@@ -460,6 +530,8 @@ int main(void)
         cmocka_unit_test(promotes_the_probable_and_rescues_by_lot),
         cmocka_unit_test(agrees_with_tau_b_by_hand),
         cmocka_unit_test(measures_agreement_of_rungs),
+        cmocka_unit_test(agreement_of_sizes_is_no_agreement_within_them),
+        cmocka_unit_test(sizes_with_few_candidates_have_no_agreement_of_their_own),
         cmocka_unit_test(sorts_fronts_as_the_definition_says),
         cmocka_unit_test(picks_the_smallest_of_the_tied),
         cmocka_unit_test(says_why_nothing_can_be_picked),
