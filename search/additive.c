@@ -9,7 +9,13 @@
 #include "search/knapsack_internal.h"
 #include "search/strategy_internal.h"
 
-enum { MOST = COP_KNAPSACK_RESOURCES_MAX, BISECTIONS = 48 };
+enum {
+    MOST = COP_KNAPSACK_RESOURCES_MAX,
+    BISECTIONS = 48,
+    // Of several resources a proof of many solutions takes a minute; the first ones stay exact.
+    PROVEN_MAX = 16,
+    STATES_UNPROVEN = 2048
+};
 
 // Levels of the shared axes.
 typedef struct combination {
@@ -294,6 +300,9 @@ static cop_status solve(cop_additive_search *s, int64_t low, int64_t high, best 
                                     .cost = s->cost};
 
     options.solutions = b->wanted;
+    if (problem.resources > 1 && b->wanted > PROVEN_MAX) {
+        options.states_max = 4 * b->wanted > STATES_UNPROVEN ? 4 * b->wanted : STATES_UNPROVEN;
+    }
     if (!set_bounds(s, low, high, &problem)) {
         return COP_OK;
     }
