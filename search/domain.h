@@ -12,7 +12,30 @@
 
 #include "search/front.h"
 
-enum { COP_DOMAIN_AXES_MAX = 1024, COP_DOMAIN_FEATURES_MAX = 4096 };
+enum { COP_DOMAIN_AXES_MAX = 1024, COP_DOMAIN_FEATURES_MAX = 4096, COP_DOMAIN_RESOURCES_MAX = 32 };
+
+// For given levels of the shared axes: what they score and cost, and what each level of every other axis adds.
+// The caller owns the arrays; those by level hold the levels of the axes that are not shared, axis after axis.
+typedef struct cop_additive {
+    double score;                           // of what is shared; finite, minimised
+    int64_t cost[COP_DOMAIN_RESOURCES_MAX]; // of what is shared
+    bool *matters;       // [axes] false: canonical genomes have level 0 there, and it
+                         // adds nothing; its levels are not filled. Not of shared axes.
+    double *level_score; // [own levels], finite
+    int64_t *level_cost; // [own levels, resources], >= 0
+} cop_additive;
+
+// A score that estimates how good a point is, and costs that the bounds known by formula are about, both sums over
+// axes once the shared ones are fixed. Costs are exact: canonical points whose sums lie within the bounds are
+// those of violation 0. The score is an estimate; only what it orders is used.
+typedef struct cop_additivity {
+    const bool *is_shared; // [axes]
+    int resources; // 1 … COP_DOMAIN_RESOURCES_MAX; the first tells small points from large ones
+    const int64_t *min; // [resources], of the sum; 0 and INT64_MAX do not bind
+    const int64_t *max; // [resources]
+    // Reads the shared levels of `genome`. false: no point has them.
+    bool (*fill)(const void *context, const int32_t *genome, cop_additive *out);
+} cop_additivity;
 
 // Functions are pure: the same genome, the same answer, from any thread. Everything is borrowed.
 typedef struct cop_domain {
@@ -45,6 +68,8 @@ typedef struct cop_domain {
 
     // Objectives that are known by formula, e.g. params: NaN where only an evaluation tells. NULL: none is.
     void (*known)(const void *context, const int32_t *genome, double *objective);
+
+    const cop_additivity *additivity; // NULL: none is known; `fill` gets the context above
 } cop_domain;
 
 #endif

@@ -18,9 +18,8 @@ static int compare_descending(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-// Adds the cumulative shares of one set of scores, weighted. Padding (NaN) and negative scores count as 0.
-static void add_shares(double *share, const double *scores, int64_t count, double weight,
-                       double *scratch)
+void cop_importance_add_shares(double *share, const double *scores, int64_t count, double weight,
+                               double *scratch)
 {
     double sum = 0;
     double so_far = 0;
@@ -93,8 +92,9 @@ cop_status cop_importance_mass_create(cop_importance_mass **out, const cop_impor
         const bool is_whole = i == COP_MASS_LAYERS || i == COP_MASS_CHANNELS;
         const int64_t sets = is_whole ? 1 : teacher->layers;
         for (int64_t l = 0; l < sets; l++) {
-            add_shares(mass->share[i], scores_of(importance, (cop_mass_axis)i, aggregate, l),
-                       mass->count[i], 1.0 / (double)sets, scratch);
+            cop_importance_add_shares(mass->share[i],
+                                      scores_of(importance, (cop_mass_axis)i, aggregate, l),
+                                      mass->count[i], 1.0 / (double)sets, scratch);
         }
     }
     *out = mass;

@@ -31,4 +31,9 @@ void cop_importance_mass_destroy(cop_importance_mass *mass);
 void cop_importance_mass_of(const cop_importance_mass *mass, const cop_candidate *candidate,
                             double share[COP_MASS_AXES]);
 
+// Adds to share[1 … count] what the 1 … count highest of the scores are of their sum, times `weight`. Padding
+// (NaN) and negative scores count as 0; of nothing every unit has the same share. `scratch` [count]
+void cop_importance_add_shares(double *share, const double *scores, int64_t count, double weight,
+                               double *scratch);
+
 #endif

@@ -13,6 +13,7 @@
 #include "model/arch.h"
 #include "search/calibration.h"
 #include "search/importance_mass.h"
+#include "search/layer_mass.h"
 #include "search/resample.h"
 #include "search/run_internal.h"
 #include "search/space_domain.h"
@@ -23,6 +24,7 @@ typedef struct proposer {
     cop_space *space;
     cop_space_domain *domain;
     cop_importance_mass *mass; // NULL: pruned in random order
+    cop_layer_mass *layers;    // NULL: not asked for
     cop_strategy *strategy;
     int axes;
     int64_t *proposed; // [snapshot.count] candidates by batch and slot; owned
@@ -50,7 +52,9 @@ static cop_status open_all(proposer *p, cop_error *err)
 {
     const cop_study_file *study = p->run->study;
     const cop_arch *teacher = cop_checkpoint_arch(p->run->teacher);
+    const cop_strategy_type *type = cop_strategy_find(study->strategy);
     cop_space_features features = {.describe = describe_mass};
+    cop_space_scores scores;
     cop_strategy_options options = COP_STRATEGY_OPTIONS_DEFAULT;
     cop_status status = COP_OK;
 
@@ -61,6 +65,12 @@ static cop_status open_all(proposer *p, cop_error *err)
         features.context = p->mass;
         features.count = COP_MASS_AXES;
     }
+    if (p->run->importance != NULL && type == &cop_strategy_knapsack) {
+        COP_TRY(status, cop_layer_mass_create(&p->layers, p->run->importance, p->space,
+                                              &study->select, err));
+        scores = cop_layer_mass_scores(p->layers);
+        features.scores = &scores;
+    }
     COP_TRY(status, cop_space_domain_create(&p->domain, p->space, &features, err));
     p->axes = cop_space_domain_view(p->domain)->axes;
     options.objectives = study->objectives;
@@ -68,8 +78,8 @@ static cop_status open_all(proposer *p, cop_error *err)
     options.batch = study->batch;
     options.seed = study->seed;
     // Evaluations are not told: a study that is extended goes on as one that was begun with more of them.
-    COP_TRY(status, cop_strategy_create(&p->strategy, cop_strategy_find(study->strategy),
-                                        cop_space_domain_view(p->domain), &options, err));
+    COP_TRY(status, cop_strategy_create(&p->strategy, type, cop_space_domain_view(p->domain),
+                                        &options, err));
 
 done:
     return status;
@@ -80,6 +90,7 @@ static void release(proposer *p)
     cop_strategy_destroy(p->strategy);
     cop_space_domain_destroy(p->domain);
     cop_importance_mass_destroy(p->mass);
+    cop_layer_mass_destroy(p->layers);
     cop_space_destroy(p->space);
     cop_free(p->proposed);
 }

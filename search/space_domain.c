@@ -369,6 +369,9 @@ cop_status cop_space_domain_create(cop_space_domain **out, const cop_space *spac
                                 .strata = strata,
                                 .known = known};
     list_axes(domain, deepest);
+    if (features != NULL && features->scores != NULL) {
+        COP_TRY(status, cop_space_domain_add(domain, features->scores, err));
+    }
     *out = domain;
     domain = NULL;
 
@@ -384,6 +387,7 @@ void cop_space_domain_destroy(cop_space_domain *domain)
         cop_free(domain->levels);
         cop_free(domain->pair_sorted);
         cop_free(domain->pair_rank);
+        cop_free(domain->is_shared);
         cop_free(domain);
     }
 }

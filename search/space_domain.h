@@ -14,6 +14,16 @@
 
 typedef struct cop_space_domain cop_space_domain;
 
+// What candidates lose, as a sum over their layers: an estimate that only others know, e.g. of importance. Borrowed
+// context; `layer` counts the candidate's own layers from 0, `layers` is how many it has. Finite.
+typedef struct cop_space_scores {
+    const void *context;
+    double (*shared)(const void *context, int64_t layers, int64_t hidden);
+    double (*attention)(const void *context, int64_t layers, int64_t layer, int64_t heads,
+                        int64_t kv_heads);
+    double (*mlp)(const void *context, int64_t layers, int64_t layer, int64_t ffn);
+} cop_space_scores;
+
 // Figures of a candidate that only others know, e.g. the importance mass that it retains; they follow the
 // space's own features. Borrowed; `describe` is called from any thread. Not called for points that are no
 // architecture: their features are NaN.
@@ -21,6 +31,7 @@ typedef struct cop_space_features {
     int count; // 0: none
     void (*describe)(const void *context, const cop_candidate *candidate, double *features);
     const void *context;
+    const cop_space_scores *scores; // NULL: none are known; copied
 } cop_space_features;
 
 // The space's own features: layers, hidden, heads, kv_heads and ffn of a block (the mean of its blocks
@@ -40,7 +51,9 @@ void cop_space_domain_destroy(cop_space_domain *domain);
 // - canonicalize: of ratios that round to the same width the first in the study stands for all; levels of
 //   layers beyond the candidate's depth become 0;
 // - strata: params, and layers / hidden;
-// - known: the study's objectives, NaN for the loss.
+// - known: the study's objectives, NaN for the loss;
+// - additivity, where scores are given: what all layers share is shared; resources are params, and what the budget
+//   and its workloads bound by formula.
 const cop_domain *cop_space_domain_view(const cop_space_domain *domain);
 
 // What an axis of the domain stands for: "layers", "ffn"; *layer (may be NULL) is -1, or the layer that chooses.

@@ -22,6 +22,19 @@ struct cop_space_domain {
     int32_t *pair_sorted;         // owned: [rank] -> pair
     int32_t *pair_rank;           // owned: [pair] -> rank
     cop_domain view;
+    // Of the additive scores, where there are any.
+    cop_space_scores scores;
+    cop_additivity additivity;
+    bool *is_shared;                               // owned: [axes]
+    cop_space_bound sum[COP_DOMAIN_RESOURCES_MAX]; // what each resource is; params first
+    int64_t sum_min[COP_DOMAIN_RESOURCES_MAX];
+    int64_t sum_max[COP_DOMAIN_RESOURCES_MAX];
 };
+
+// --- space_domain_additive.c --------------------------------------------------------------------
+
+// Makes the additivity of a domain whose axes are listed. COP_ERR_NOMEM.
+COP_MUST_CHECK cop_status cop_space_domain_add(cop_space_domain *domain,
+                                               const cop_space_scores *scores, cop_error *err);
 
 #endif

@@ -127,6 +127,9 @@ cop_cost cop_space_cost(const cop_space *space, const cop_space_parts *parts);
 // What a bound is compared with.
 double cop_space_bound_value(const cop_space *space, const cop_space_bound *bound,
                              const cop_space_parts *parts);
+// The same as a whole number, linear in the parts.
+int64_t cop_space_bound_sum(const cop_space *space, const cop_space_bound *bound,
+                            const cop_space_parts *parts);
 bool cop_space_bound_holds(const cop_space_bound *bound, double value);
 
 // By how much bounds are exceeded, relative to each and summed.

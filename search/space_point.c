@@ -178,6 +178,22 @@ double cop_space_bound_value(const cop_space *space, const cop_space_bound *boun
     return 0.0;
 }
 
+int64_t cop_space_bound_sum(const cop_space *space, const cop_space_bound *bound,
+                            const cop_space_parts *parts)
+{
+    const cop_space_use *use = &space->use[bound->use];
+    switch (bound->metric) {
+    case COP_SPACE_PARAMS: return parts->params;
+    case COP_SPACE_PARAMS_NON_EMBEDDING: return parts->params_non_embedding;
+    case COP_SPACE_MEMORY_BYTES: return weights_bytes(use, parts) + kv_cache_bytes(use, parts);
+    case COP_SPACE_FLOPS_PER_TOKEN:
+        return 2 * (parts->matmul_params + parts->embedding) +
+               4 * use->flops_sequence * parts->queries;
+    case COP_SPACE_METRIC_COUNT: break;
+    }
+    return 0;
+}
+
 bool cop_space_bound_holds(const cop_space_bound *bound, double value)
 {
     return bound->is_min ? value >= bound->limit : value <= bound->limit;

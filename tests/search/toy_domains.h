@@ -30,6 +30,11 @@ typedef struct toy {
     cop_domain domain; // its context is this object
     int32_t levels[TOY_AXES_MAX];
     bool is_ordered[TOY_AXES_MAX];
+    // The second objective falls with every level: what a score that adds up is about. The first is the cost.
+    cop_additivity additivity;
+    bool is_shared[TOY_AXES_MAX];
+    int64_t min;
+    int64_t max;
 } toy;
 
 void toy_init(toy *self, toy_kind kind);
