@@ -193,23 +193,36 @@ done:
     return status;
 }
 
+// No draw among so many means less than one in so many.
+static void write_probability(char out[16], double probability)
+{
+    if (probability > 0) {
+        (void)snprintf(out, 16, "%.4f", probability);
+    } else {
+        (void)snprintf(out, 16, "below %.4f", 1.0 / COP_HOPELESS_DRAWS);
+    }
+}
+
 void cop_hopeless_text(char *out, size_t bytes, const cop_hopeless_verdict *verdict,
                        const cop_study_file *study, int64_t keep)
 {
     const cop_curve_prediction *loss = &verdict->loss;
+    char top[16];
+    char front[16];
+    write_probability(top, verdict->probability);
+    write_probability(front, verdict->front_probability);
     if (study->objectives == 1) {
         (void)snprintf(out, bytes,
                        "its training loss after rung %d is predicted as %.4f (%.4f to %.4f), that "
-                       "of place %" PRId64 " as %.4f: probability %.4f of being among the best "
+                       "of place %" PRId64 " as %.4f: probability %s of being among the best "
                        "%" PRId64,
-                       study->rungs, loss->value, loss->low, loss->high, keep, verdict->kth,
-                       verdict->probability, keep);
+                       study->rungs, loss->value, loss->low, loss->high, keep, verdict->kth, top,
+                       keep);
     } else {
         (void)snprintf(out, bytes,
                        "its training loss after rung %d is predicted as %.4f (%.4f to %.4f): "
-                       "probability %.4f of being among the best %" PRId64
-                       " there, %.4f of being on the front",
-                       study->rungs, loss->value, loss->low, loss->high, verdict->probability, keep,
-                       verdict->front_probability);
+                       "probability %s of being among the best %" PRId64
+                       " there, %s of being on the front",
+                       study->rungs, loss->value, loss->low, loss->high, top, keep, front);
     }
 }

@@ -19,11 +19,11 @@
     HEAD "budget:\n  params: {min: 8e3, max: 4e4}\nobjectives: [loss, params]\n" \
          "search: {strategy: grid, seed: 3}\n"                                   \
          "probe:\n  rungs: [2048, 6144]\n  keep: 0.4\n  keep_pruned: 8\n  rescue: 0.2"
-#define RUNGS                                                                                   \
+#define RUNGS                                                                                  \
     "space:\n  layers: [2, 4]\n  heads: [8]\n  ffn: [32, 64]\n  hidden: [8, 32]\nobjectives: " \
-    "[loss]\n"                                                                                  \
-    "search: {strategy: grid, seed: 3}\n"                                                       \
-    "probe:\n  rungs: [10240, 20480, 30720]\n  keep: 0.75\n  keep_pruned: 0\n  rescue: 0\n"     \
+    "[loss]\n"                                                                                 \
+    "search: {strategy: grid, seed: 3}\n"                                                      \
+    "probe:\n  rungs: [10240, 20480, 30720]\n  keep: 0.75\n  keep_pruned: 0\n  rescue: 0\n"    \
     "  loss: ce\n  warmup_steps: 4"
 
 static int64_t count_decided(const cop_snapshot *snapshot, int stage, const char *decision)
