@@ -15,10 +15,24 @@ json_t *cop_report_json_fact(const cop_report *report, const char *key)
                                                             : cop_build_text(value);
 }
 
+// Where there are too many grid points, nothing of them was counted.
+static bool has_count(const cop_report *report, const char *key)
+{
+    const char *value = cop_snapshot_fact(report->snapshot, key);
+    int64_t number = 0;
+    return value == NULL || !cop_text_to_i64(value, &number) || number != INT64_MAX;
+}
+
+static json_t *counted(const cop_report *report, const char *key)
+{
+    return has_count(report, key) ? cop_report_json_fact(report, key) : json_null();
+}
+
 // "params >= 7.8e9: 12; params <= 8.5e9: 30" as [{text, excluded}].
 static json_t *bounds_of(const cop_report *report)
 {
     const char *at = cop_snapshot_fact(report->snapshot, COP_FACT_EXCLUDED);
+    const bool is_counted = has_count(report, COP_FACT_FEASIBLE);
     json_t *list = json_array();
     while (at != NULL && *at != '\0') {
         char part[160];
@@ -30,23 +44,13 @@ static json_t *bounds_of(const cop_report *report)
             json_t *bound = json_object();
             *colon = '\0';
             cop_build_put(bound, "text", cop_build_text(part));
-            cop_build_put(bound, "excluded", json_integer(excluded));
+            cop_build_put(bound, "excluded", is_counted ? json_integer(excluded) : json_null());
             cop_build_add(list, bound);
         }
         at += length;
         at += strspn(at, "; ");
     }
     return list;
-}
-
-// Grid points beyond 2^53 are not counted.
-static json_t *counted(const cop_report *report, const char *key)
-{
-    const char *value = cop_snapshot_fact(report->snapshot, key);
-    int64_t number = 0;
-    return value != NULL && cop_text_to_i64(value, &number) && number == INT64_MAX
-               ? json_null()
-               : cop_report_json_fact(report, key);
 }
 
 json_t *cop_report_json_space(const cop_report *report)

@@ -19,6 +19,7 @@
 //   setting.<key of study.yaml> (canonical value: what tells two studies apart),
 //   blocks.<id> ("48/8/16384 32/8/8192 …": heads, KV heads and FFN of layers that differ),
 //   latency_ms.<id>, latency_ms.<workload>.<id>,
+//   calibration.<objective> (of the surrogate: search/calibration.h),
 //   stage.<n> = "done", running and running.<rank> (bookkeeping of attempts)
 
 #ifndef COP_SEARCH_SEARCH_H

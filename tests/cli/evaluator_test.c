@@ -31,7 +31,8 @@ static void write_study(const char *folder, const char *axes, const char *more, 
 static int run_studies(void **state)
 {
     (void)state;
-    static const char *const folders[] = {"zdt", "alone", "grown", "broken"};
+    static const char *const folders[] = {"zdt",    "alone",    "grown",
+                                          "broken", "modelled", "modelled2"};
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
         cop_error err = {0};
         assert_int_equal(cop_file_remove_tree(folders[i], &err), COP_OK);
@@ -257,6 +258,41 @@ static void failures_are_told_and_counted(void **state)
     json_decref(report);
 }
 
+// How well the surrogate predicted is a result: workers and extensions do not change it.
+static void a_surrogate_shows_its_calibration(void **state)
+{
+    (void)state;
+    static const char *const more[] = {
+        "search: {strategy: surrogate, population: 8, batch: 4, evaluations: 12}\n",
+        "search: {strategy: surrogate, population: 8, batch: 4, evaluations: 24}\n"};
+    write_study("modelled", AXES, more[1], 3);
+    program_expect("$coppice search -q modelled/study.yaml >/dev/null", 0, "", "");
+    write_study("modelled2", AXES, more[0], 1);
+    program_expect("$coppice search -q modelled2/study.yaml >/dev/null", 0, "", "");
+    write_study("modelled2", AXES, more[1], 1);
+    program_expect("$coppice search -q --extend modelled2/study.yaml >/dev/null", 0, "", "");
+    json_t *report = report_of("modelled/study.study");
+    json_t *other = report_of("modelled2/study.study");
+    json_t *status = run_json("$coppice status modelled/study.study --json");
+    const json_t *surrogate = json_object_get(json_object_get(report, "study"), "surrogate");
+    static const char *const objectives[] = {"f1", "f2"};
+    assert_keys(surrogate, objectives, 2);
+    assert_int_equal(integer(json_object_get(surrogate, "f1"), "n"), 16);
+    assert_true(json_is_number(json_object_get(json_object_get(surrogate, "f2"), "coverage90")));
+    assert_true(
+        json_equal(surrogate, json_object_get(json_object_get(other, "study"), "surrogate")));
+    assert_true(json_equal(surrogate, json_object_get(status, "surrogate")));
+    program_expect("$coppice status modelled/study.study", 0,
+                   "*\nmodel    f1: 16 predictions, *\nmodel    f2: 16 predictions, *\nfront *",
+                   "");
+    program_expect("grep -c '^<p>Before each point was measured: f1: 16 "
+                   "predictions' modelled/study.study/report.html",
+                   0, "1", "");
+    json_decref(report);
+    json_decref(other);
+    json_decref(status);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +305,7 @@ int main(void)
         cmocka_unit_test(status_watches_until_the_end),
         cmocka_unit_test(a_plan_knows_the_time_of_what_is_done),
         cmocka_unit_test(failures_are_told_and_counted),
+        cmocka_unit_test(a_surrogate_shows_its_calibration),
     };
     return cmocka_run_group_tests(tests, run_studies, NULL);
 }

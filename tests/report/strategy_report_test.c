@@ -139,6 +139,7 @@ static void proposed_study(const char *directory)
         {"seed", "7"},
         {"space_size", "9223372036854775807"},
         {"feasible", "9223372036854775807"},
+        {"excluded", "params <= 5e6: 0"},
         {"calibration.loss", "{\"n\": 2, \"coverage50\": 0.5, \"coverage90\": 1, \"tau\": null, "
                              "\"rmse\": 0.25, \"scale\": 1, \"is_exact\": false}"},
         {"calibration.params", "{\"n\": 0, \"is_exact\": true}"},
@@ -168,6 +169,9 @@ static void what_a_strategy_proposed_is_told(void **state)
     const json_t *space = json_object_get(study, "space");
     assert_true(json_is_null(json_object_get(space, "size")));
     assert_true(json_is_null(json_object_get(space, "feasible")));
+    const json_t *bound = json_array_get(json_object_get(space, "bounds"), 0);
+    assert_string_equal(text_at(bound, "text"), "params <= 5e6");
+    assert_true(json_is_null(json_object_get(bound, "excluded")));
     const json_t *surrogate = json_object_get(study, "surrogate");
     assert_int_equal(json_object_size(surrogate), 2);
     assert_true(real_at(json_object_get(surrogate, "loss"), "rmse") == 0.25);
