@@ -259,8 +259,8 @@ static cop_status print_size(const cop_space *space, cop_error *err)
     if (status == COP_OK) {
         cop_space_bounds(space, &report);
         cop_cli_print("%s grid points, about 10^%.1f: too many to list or to count what is "
-                      "feasible. search.strategy random, stratified, nsga2 and surrogate need no "
-                      "list.\n",
+                      "feasible. search.strategy random, stratified, nsga2, surrogate and knapsack "
+                      "need no list.\n",
                       cop_text_view(&size), cop_space_log10_size(space));
         for (int i = 0; i < report.bounds; i++) {
             cop_cli_print("  %s\n", report.bound[i].text);

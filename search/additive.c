@@ -12,9 +12,8 @@
 enum {
     MOST = COP_KNAPSACK_RESOURCES_MAX,
     BISECTIONS = 48,
-    // Of several resources a proof of many solutions takes a minute; the first ones stay exact.
-    PROVEN_MAX = 16,
-    STATES_UNPROVEN = 2048
+    // Of several resources that nearly say the same (params and FLOPs) a proof can take minutes.
+    STATES_MANY = 2048
 };
 
 // Levels of the shared axes.
@@ -300,8 +299,8 @@ static cop_status solve(cop_additive_search *s, int64_t low, int64_t high, best 
                                     .cost = s->cost};
 
     options.solutions = b->wanted;
-    if (problem.resources > 1 && b->wanted > PROVEN_MAX) {
-        options.states_max = 4 * b->wanted > STATES_UNPROVEN ? 4 * b->wanted : STATES_UNPROVEN;
+    if (problem.resources > 1) {
+        options.states_max = 4 * b->wanted > STATES_MANY ? 4 * b->wanted : STATES_MANY;
     }
     if (!set_bounds(s, low, high, &problem)) {
         return COP_OK;

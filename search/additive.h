@@ -33,7 +33,8 @@ void cop_additive_search_destroy(cop_additive_search *search);
 bool cop_additive_sizes(const cop_additive_search *search, int64_t *low, int64_t *high);
 
 // The `wanted` best points that hold the bounds and whose first resource lies within [low, high]. Fewer and
-// proven: there are no more. More than 16 of a domain with several resources are good points, seldom proven.
+// proven: there are no more. With several
+// resources the solver may give up on a proof; what it finds then is close to the best.
 COP_MUST_CHECK cop_status cop_additive_best(cop_additive_found *out, cop_additive_search *search,
                                             int64_t low, int64_t high, int64_t wanted,
                                             cop_error *err);

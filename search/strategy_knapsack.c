@@ -16,8 +16,9 @@
 enum {
     PARTS_MAX = 16,
     GROWTH = 4,
-    WANTED_MAX = 4096,
-    ROUNDS_MAX = 7 // 1, 4, 16, … 4096
+    WANTED_MAX = 1024,
+    CUTS_MAX = 8,
+    ROUNDS_MAX = 6 // 1, 4, 16, … 1024
 };
 
 typedef struct place {
@@ -37,6 +38,9 @@ typedef struct knapsack {
     cop_additive_search *search; // owned
     int64_t batch;
     int64_t wanted; // of each part, in the next round
+    int parts;      // of the size; set by the first round
+    int64_t low;
+    int64_t width; // of a part
     int rounds;
     round list[ROUNDS_MAX];
     bool is_whole; // the last round has all points that are feasible
@@ -128,36 +132,96 @@ done:
     return status;
 }
 
+static void release_all(cop_additive_found found[PARTS_MAX])
+{
+    for (int p = 0; p < PARTS_MAX; p++) {
+        cop_additive_found_release(&found[p]);
+    }
+}
+
+// The best of each part.
+static cop_status solve_parts(knapsack *k, int64_t wanted, cop_additive_found found[PARTS_MAX],
+                              bool *is_whole, cop_error *err)
+{
+    cop_status status = COP_OK;
+    *is_whole = true;
+    for (int p = 0; p < k->parts; p++) {
+        const int64_t first = k->low + p * k->width;
+        COP_TRY(status,
+                cop_additive_best(&found[p], k->search, first, first + k->width - 1, wanted, err));
+        *is_whole = *is_whole && found[p].is_proven && found[p].count < wanted;
+    }
+
+done:
+    return status;
+}
+
+// Has the part no point, as far as can be proven?
+static cop_status try_part(knapsack *k, int64_t part, bool *is_empty, cop_error *err)
+{
+    cop_additive_found found = {0};
+    const int64_t first = k->low + part * k->width;
+    const cop_status status =
+        cop_additive_best(&found, k->search, first, first + k->width - 1, 1, err);
+    *is_empty = found.is_proven && found.count == 0;
+    cop_additive_found_release(&found);
+    return status;
+}
+
+// Cuts the sizes into parts. Bounds of other sums may leave none of the smallest or largest: these are cut off and
+// the others cut again.
+static cop_status cut(knapsack *k, cop_error *err)
+{
+    cop_status status = COP_OK;
+    const int64_t most = k->batch < PARTS_MAX ? k->batch : PARTS_MAX;
+    int64_t high = -1;
+    bool is_cut = cop_additive_sizes(k->search, &k->low, &high);
+
+    for (int n = 0; n < CUTS_MAX && is_cut; n++) {
+        bool is_empty = true;
+        int64_t first = 0;
+        int64_t end = most;
+        k->width = (high - k->low) / most + 1;
+        for (first = -1; is_empty && first + 1 < end;) {
+            COP_TRY(status, try_part(k, ++first, &is_empty, err));
+        }
+        if (is_empty) {
+            return COP_OK; // no parts: nothing is feasible
+        }
+        for (is_empty = true; is_empty && end - 1 > first;) {
+            COP_TRY(status, try_part(k, end - 1, &is_empty, err));
+            end -= is_empty ? 1 : 0;
+        }
+        is_cut = k->width > 1 && end - first < most;
+        high = k->low + end * k->width - 1 < high ? k->low + end * k->width - 1 : high;
+        k->low += first * k->width;
+        k->parts = (int)most;
+    }
+    k->width = k->parts > 0 ? (high - k->low) / k->parts + 1 : 0;
+
+done:
+    return status;
+}
+
 static cop_status add_round(knapsack *k, cop_error *err)
 {
     cop_status status = COP_OK;
     cop_additive_found found[PARTS_MAX] = {0};
     round *list = &k->list[k->rounds];
-    int64_t low = 0;
-    int64_t high = -1;
-    int parts = k->batch < PARTS_MAX ? (int)k->batch : PARTS_MAX;
     bool is_whole = true;
 
-    if (!cop_additive_sizes(k->search, &low, &high)) {
-        parts = 0;
+    if (k->rounds == 0) {
+        COP_TRY(status, cut(k, err));
     }
-    const int64_t width = parts > 0 ? (high - low) / parts + 1 : 0;
-    for (int p = 0; p < parts; p++) {
-        const int64_t first = low + p * width;
-        COP_TRY(status,
-                cop_additive_best(&found[p], k->search, first, first + width - 1, k->wanted, err));
-        is_whole = is_whole && found[p].is_proven && found[p].count < k->wanted;
-    }
+    COP_TRY(status, solve_parts(k, k->wanted, found, &is_whole, err));
     *list = (round){0};
-    COP_TRY(status, order(list, found, parts, k->proposals.domain->axes, err));
+    COP_TRY(status, order(list, found, k->parts, k->proposals.domain->axes, err));
     k->rounds++;
     k->is_whole = is_whole;
     k->wanted *= GROWTH;
 
 done:
-    for (int p = 0; p < parts; p++) {
-        cop_additive_found_release(&found[p]);
-    }
+    release_all(found);
     return status;
 }
 

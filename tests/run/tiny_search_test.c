@@ -379,6 +379,49 @@ static void layers_that_differ_are_searched_to_the_end(void **state)
     tiny_study_write(LLAMA, NULL, NULL);
 }
 
+static void knapsack_proposes_layers_that_differ_and_can_be_stopped(void **state)
+{
+    (void)state;
+    cop_error err = {0};
+    cop_store *store = NULL;
+    cop_snapshot snapshot = {0};
+    runner_result result;
+    const runner_options options = {.stop_at = 6}; // in the second batch
+    int64_t uneven = 0;
+    int64_t finished = 0;
+
+    tiny_study_write(LLAMA,
+                     "  layers: [2, 3, 4]\n  heads: [4, 8]\n  ffn: [32, 64]\n"
+                     "  hidden: [16, 24, 32]\nbudget:\n  params: {min: 8e3, max: 4e4}\n"
+                     "objectives: [loss, params]\nsearch: {strategy: grid, seed: 3}\n",
+                     "  layers: [2, 3, 4]\n  heads@layer: [4, 8]\n  ffn@layer: [16, 32, 48, 64]\n"
+                     "  hidden: [24, 32]\nbudget:\n  params: {min: 1e4, max: 3e4}\n"
+                     "objectives: [loss, params]\n"
+                     "search: {strategy: knapsack, population: 4, evaluations: 10, fidelity: 0}\n");
+    runner_must_run(LLAMA, "knapsack");
+    figures_read(LLAMA "/knapsack", &store, &snapshot);
+    assert_int_equal(snapshot.count, 10);
+    for (int64_t i = 0; i < snapshot.count; i++) {
+        const cop_snapshot_candidate *c = &snapshot.candidate[i];
+        uneven += c->candidate.layer != NULL ? 1 : 0;
+        finished += c->state == COP_STATE_FINISHED ? 1 : 0;
+        assert_true(c->batch >= 0 && c->batch < 3);
+        assert_true(c->candidate.cost.params >= 10000 && c->candidate.cost.params <= 30000);
+    }
+    assert_true(uneven > 0 && finished > 0);
+    cop_snapshot_release(&snapshot);
+    cop_store_destroy(store);
+    assert_int_equal(runner_run(LLAMA, "knapsack-stopped", &options, &result, &err), COP_OK);
+    assert_true(result.was_stopped);
+    runner_must_run(LLAMA, "knapsack-stopped");
+    char *wanted = runner_figures(LLAMA, "knapsack");
+    char *found = runner_figures(LLAMA, "knapsack-stopped");
+    assert_string_equal(found, wanted);
+    cop_free(wanted);
+    cop_free(found);
+    tiny_study_write(LLAMA, NULL, NULL);
+}
+
 static int make_teachers(void **state)
 {
     (void)state;
@@ -404,6 +447,7 @@ int main(void)
         cmocka_unit_test(a_latency_budget_that_nothing_meets_is_said),
         cmocka_unit_test(a_workload_that_nothing_meets_is_named),
         cmocka_unit_test(layers_that_differ_are_searched_to_the_end),
+        cmocka_unit_test(knapsack_proposes_layers_that_differ_and_can_be_stopped),
     };
     cop_system_silence_libraries();
     return cmocka_run_group_tests(tests, make_teachers, NULL);
