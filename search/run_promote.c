@@ -101,16 +101,31 @@ done:
 
 // --- Promotion ----------------------------------------------------------------------------------
 
+// A study that was extended may hold figures of deeper stages.
+static bool is_known_behind(const cop_snapshot_candidate *c, int stage)
+{
+    bool is_known =
+        c->curve_points > 0 && c->curve[c->curve_points - 1].tokens > c->stage[stage].record.tokens;
+    for (int s = stage + 1; s < COP_SNAPSHOT_STAGES_MAX; s++) {
+        is_known = is_known || c->stage[s].is_done;
+    }
+    return is_known;
+}
+
 // `hopeless`: why one who would be promoted is eliminated; "": it is not.
 static cop_status record(cop_run *run, const cop_ranked *entry, int stage, const char *decision,
                          const char *hopeless, cop_error *err)
 {
-    const char *id = run->snapshot.candidate[entry->index].candidate.id;
+    const cop_snapshot_candidate *candidate = &run->snapshot.candidate[entry->index];
+    const char *id = candidate->candidate.id;
     char reason[COP_REASON_BYTES];
     cop_status status = COP_OK;
 
     COP_TRY(status,
             cop_store_promotion(run->store, id, stage, entry->top_probability, decision, err));
+    if (strcmp(decision, "eliminated") == 0 && is_known_behind(candidate, stage)) {
+        COP_TRY(status, cop_store_forget(run->store, id, stage, err));
+    }
     if (hopeless[0] != '\0') {
         COP_TRY(status, cop_store_state(run->store, id, COP_STATE_ELIMINATED, hopeless, err));
     } else if (strcmp(decision, "eliminated") == 0) {

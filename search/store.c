@@ -445,3 +445,20 @@ cop_status cop_store_promotion(cop_store *store, const char *id, int stage, doub
 done:
     return finish(store, status, err);
 }
+
+cop_status cop_store_forget(cop_store *store, const char *id, int stage, cop_error *err)
+{
+    static const char *const lines[] = {"DELETE FROM stage WHERE candidate = ?1 AND stage > ?2",
+                                        "DELETE FROM curve WHERE candidate = ?1 AND stage > ?2"};
+    cop_status status = COP_OK;
+    COP_TRY(status, cop_store_begin(store, true, err));
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        sqlite3_stmt *statement = NULL;
+        COP_TRY(status, cop_store_prepare(store, lines[i], &statement, err));
+        bind_text(statement, 1, id);
+        bind_i64(statement, 2, stage);
+        COP_TRY(status, cop_store_run(store, statement, "cannot write", err));
+    }
+done:
+    return finish(store, status, err);
+}

@@ -102,5 +102,8 @@ COP_MUST_CHECK cop_status cop_store_progress(cop_store *store, const char *id, i
 COP_MUST_CHECK cop_status cop_store_promotion(cop_store *store, const char *id, int stage,
                                               double probability, const char *decision,
                                               cop_error *err);
+// Forgets the figures and curves of a candidate behind a stage: it does not go on from there any more.
+COP_MUST_CHECK cop_status cop_store_forget(cop_store *store, const char *id, int stage,
+                                           cop_error *err);
 
 #endif

@@ -174,7 +174,7 @@ static void wrong_files_are_refused_with_their_place(void **state)
          "d/s.yaml:2:20: objectives[1]: is loss a second time (allowed: each once)"},
         {TEACHER "search: {strategy: nsga3, population: 64}\n",
          "d/s.yaml:2:20: search.strategy: is nsga3 (did you mean nsga2? allowed: grid, random, "
-         "stratified, nsga2, surrogate)"},
+         "stratified, nsga2, surrogate, knapsack)"},
         {TEACHER "search: {strategy: nsga2, generations: 3, evaluations: 9}\n",
          "d/s.yaml:2:40: search.generations: stands beside search.evaluations (allowed: one of the "
          "two)"},

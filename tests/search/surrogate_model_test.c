@@ -328,7 +328,8 @@ static void equals_the_mean_of_many_draws(void **state)
         const double average = sum / DRAWS;
         const double error = sqrt((squares / DRAWS - average * average) / DRAWS);
         const double expected = cop_improvement_expected(front, mean, deviation);
-        assert_true(fabs(expected - average) <= 5 * error + 1e-12);
+        // Where gains are rarer than the draws, their scatter says nothing: 1 draw of 4000 in 5 sigma.
+        assert_true(fabs(expected - average) <= 5 * error + 2e-4);
         cop_improvement_destroy(front);
     }
     cop_rng_destroy(rng);
