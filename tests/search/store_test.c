@@ -130,6 +130,36 @@ static void replaces_the_curve_of_an_interrupted_attempt(void **state)
     cop_store_destroy(store);
 }
 
+static void forgets_what_is_behind_a_stage(void **state)
+{
+    (void)state;
+    cop_store *store = synthetic_store("forgets");
+    const cop_candidate c = synthetic_candidate(0, 4, 256, 1024);
+    const cop_curve_point curve[] = {{20, 2}, {40, 1.5}};
+    cop_error err = {0};
+    cop_snapshot s = {0};
+    ok(cop_store_add(store, &c, 1, &err), &err);
+    for (int stage = 0; stage < 3; stage++) {
+        cop_stage_record record = synthetic_record(stage, 20 * stage, losses, SEQUENCES);
+        ok(cop_store_finish_stage(store, c.id, &record, curve + (stage == 2 ? 1 : 0),
+                                  stage == 0 ? 0 : 1, &err),
+           &err);
+        cop_evaluation_release(&record.evaluation);
+    }
+    const size_t blocks = cop_alloc_live_blocks();
+    cop_alloc_fail_after(0); // needs none
+    const cop_status status = cop_store_forget(store, c.id, 1, &err);
+    cop_alloc_fail_after(SIZE_MAX);
+    ok(status, &err);
+    assert_int_equal(cop_alloc_live_blocks(), blocks);
+    read_study(&s, "forgets");
+    assert_true(s.candidate[0].stage[0].is_done && s.candidate[0].stage[1].is_done);
+    assert_false(s.candidate[0].stage[2].is_done);
+    assert_int_equal(s.candidate[0].curve_points, 1);
+    cop_snapshot_release(&s);
+    cop_store_destroy(store);
+}
+
 static void says_what_is_wrong_with_a_request(void **state)
 {
     (void)state;
@@ -494,6 +524,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_back_what_was_written),
         cmocka_unit_test(replaces_the_curve_of_an_interrupted_attempt),
+        cmocka_unit_test(forgets_what_is_behind_a_stage),
         cmocka_unit_test(says_what_is_wrong_with_a_request),
         cmocka_unit_test(refuses_a_second_owner_by_name),
         cmocka_unit_test(loses_nothing_acknowledged_by_kill_9),
