@@ -169,6 +169,7 @@ static void goes_on_from_stored_batches(void **state)
                                      TOY_STRATA};
     (void)state;
     for (const cop_strategy_type *const *type = cop_strategy_types(); *type != NULL; type++) {
+        const int step = *type == &cop_strategy_knapsack ? 5 : 1; // it solves all again each time
         for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
             static history whole, rest;
             toy domain;
@@ -178,7 +179,7 @@ static void goes_on_from_stored_batches(void **state)
             // Fewer than a batch at a time: what was proposed beyond must leave no trace.
             advance(strategy, &domain, 70, 7, &whole);
             cop_strategy_destroy(strategy);
-            for (int done = 0; done <= whole.batches; done++) {
+            for (int done = 0; done <= whole.batches; done += step) {
                 rest = (history){0};
                 strategy = make(*type, &domain, 3);
                 for (int b = 0; b < done; b++) {
