@@ -32,11 +32,17 @@ typedef struct probe {
     double reported_seconds;
     bool wants_save;
     bool is_stopping;
+    // The curve of this rung so far, tokens and loss: saved, too, as what was reported may not have reached the
+    // database when all processes were killed.
+    double point[2 * (CURVE_POINTS + 2)];
+    int64_t points;
 } probe;
+
+enum { EXTRA_HEAD = 3 }; // doubles before the points
 
 // --- What is saved beside the trainer's state ----------------------------------------------------
 
-// "<directory>/probe-<step>.bin": sum, count and seconds as three doubles. It is named by the step, so that
+// "<directory>/probe-<step>.bin": sum, count and seconds, then the points of the curve, as doubles. It is named by the step, so that
 // it cannot be taken for that of another state.
 static char *extra_path(const probe *p, int64_t step)
 {
@@ -52,7 +58,9 @@ static double seconds_so_far(const probe *p)
 
 static cop_status save(probe *p, cop_trainer *trainer, int64_t *saved_step, cop_error *err)
 {
-    const double extra[3] = {p->sum, (double)p->count, seconds_so_far(p)};
+    double extra[EXTRA_HEAD + sizeof p->point / sizeof p->point[0]] = {p->sum, (double)p->count,
+                                                                       seconds_so_far(p)};
+    const size_t bytes = (EXTRA_HEAD + 2 * (size_t)p->points) * sizeof extra[0];
     cop_status status = COP_OK;
     char *path = extra_path(p, p->step);
     char *old = *saved_step >= 0 && *saved_step != p->step ? extra_path(p, *saved_step) : NULL;
@@ -62,7 +70,8 @@ static cop_status save(probe *p, cop_trainer *trainer, int64_t *saved_step, cop_
         goto done;
     }
     COP_TRY(status, cop_file_make_directory(p->directory, err));
-    COP_TRY(status, cop_file_write(path, extra, sizeof extra, err));
+    memcpy(extra + EXTRA_HEAD, p->point, 2 * (size_t)p->points * sizeof extra[0]);
+    COP_TRY(status, cop_file_write(path, extra, bytes, err));
     COP_TRY(status, cop_trainer_save(trainer, p->directory, err));
     if (old != NULL) {
         COP_TRY(status, cop_file_remove_tree(old, err));
@@ -79,29 +88,34 @@ done:
 
 static cop_status load_extra(probe *p, cop_error *err)
 {
-    double extra[3] = {0.0};
+    const int64_t points_max = (int64_t)(sizeof p->point / sizeof p->point[0]) / 2;
+    double extra[EXTRA_HEAD] = {0.0};
     cop_status status = COP_OK;
     char *data = NULL;
     size_t bytes = 0;
+    int64_t points = 0;
     char *path = extra_path(p, p->step);
 
     if (path == NULL) {
         status = COP_FAIL(err, COP_ERR_NOMEM, "%s: out of memory", p->directory);
         goto done;
     }
-    COP_TRY(status, cop_file_read(&data, &bytes, path, sizeof extra, err));
-    if (bytes != sizeof extra) {
-        status = COP_FAIL(err, COP_ERR_FORMAT, "%s: has %zu bytes (allowed: %zu)", path, bytes,
-                          sizeof extra);
+    COP_TRY(status, cop_file_read(&data, &bytes, path, sizeof extra + sizeof p->point, err));
+    points = bytes < sizeof extra ? -1 : (int64_t)((bytes - sizeof extra) / (2 * sizeof extra[0]));
+    if (points < 0 || points > points_max ||
+        bytes != sizeof extra + (size_t)points * 2 * sizeof extra[0]) {
+        status = COP_FAIL(err, COP_ERR_FORMAT,
+                          "%s: has %zu bytes (allowed: %zu, and %zu for each point)", path, bytes,
+                          sizeof extra, 2 * sizeof extra[0]);
         goto done;
     }
-    for (size_t i = 0; i < 3; i++) {
-        memcpy(&extra[i], data + i * sizeof extra[i], sizeof extra[i]);
-    }
+    memcpy(extra, data, sizeof extra);
     if (p->step > p->first_step) { // a state at the end of the rung before starts afresh
         p->sum = extra[0];
         p->count = (int64_t)extra[1];
         p->seconds = extra[2];
+        p->points = points;
+        memcpy(p->point, data + sizeof extra, (size_t)points * 2 * sizeof extra[0]);
     }
 
 done:
@@ -134,6 +148,7 @@ static cop_status load(probe *p, cop_trainer *trainer, bool *is_loaded, cop_erro
         cop_run_note(p->run, COP_LOG_WARNING, "%s: starts again without its saved state: %s", p->id,
                      own.message);
         p->step = 0;
+        p->points = 0;
         return cop_file_remove_tree(p->directory, err);
     }
     return COP_OK;
@@ -164,9 +179,21 @@ static cop_status after_step(void *context, const cop_trainer_step *step, cop_er
     cop_run_count(run, run->study->batch_tokens, note);
 
     const double now = cop_clock_seconds();
-    const bool is_point = (p->step - p->first_step) % p->interval == 0 || p->step == p->last_step;
+    // Trained again from the start, steps of rungs before have their points already.
+    const bool is_behind = p->step <= p->first_step;
+    const bool is_point =
+        !is_behind && ((p->step - p->first_step) % p->interval == 0 || p->step == p->last_step);
+    if (p->step == p->first_step) {
+        p->sum = 0.0;
+        p->count = 0;
+    }
     if (is_point) {
         const double mean = p->sum / (double)p->count;
+        if (p->points < CURVE_POINTS + 2) {
+            p->point[2 * p->points] = (double)(p->step * run->study->batch_tokens);
+            p->point[2 * p->points + 1] = mean;
+            p->points++;
+        }
         p->sum = 0.0;
         p->count = 0;
         COP_TRY(status, report(p, mean, err));
@@ -254,6 +281,10 @@ cop_status cop_run_train(cop_run *run, const cop_candidate *candidate, int rung,
     COP_TRY(status, create_trainer(run, network, rung, &trainer, err));
     COP_TRY(status, load(&p, trainer, &is_loaded, err));
     if (is_loaded) {
+        for (int64_t i = 0; i < p.points; i++) {
+            COP_TRY(status, cop_run_progress(run, p.id, rung, (int64_t)p.point[2 * i],
+                                             p.point[2 * i + 1], err));
+        }
         saved_step = p.step;
         cop_run_count(run, (p.step > first ? p.step - first : 0) * study->batch_tokens, NULL);
     } else {

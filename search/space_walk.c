@@ -421,10 +421,11 @@ static void measure_plane(walk *w)
 
 static cop_status fail_with_size(const cop_space *space, cop_error *err)
 {
-    return COP_FAIL(err, COP_ERR_CONFIG,
-                    "%s: space: the grid has about 10^%.1f points, too many to list "
-                    "(search.strategy random, stratified, nsga2, surrogate and knapsack need no list)",
-                    space->path, cop_space_log10_size(space));
+    return COP_FAIL(
+        err, COP_ERR_CONFIG,
+        "%s: space: the grid has about 10^%.1f points, too many to list "
+        "(search.strategy random, stratified, nsga2, surrogate and knapsack need no list)",
+        space->path, cop_space_log10_size(space));
 }
 
 cop_status cop_space_walk(const cop_space *space, cop_space_report *report, cop_space_visit visit,

@@ -316,9 +316,10 @@ static void a_space_beyond_any_list_has_size_and_candidates(void **state)
     assert_int_equal(report.feasible, INT64_MAX);
     assert_int_equal(cop_space_check_report(f.space, &report, &err), COP_OK);
     assert_int_equal(cop_space_feasible(&found, &count, &report, f.space, &err), COP_ERR_CONFIG);
-    assert_string_equal(err.message,
-                        "s.yaml: space: the grid has about 10^52.4 points, too many to list "
-                        "(search.strategy random, stratified, nsga2, surrogate and knapsack need no list)");
+    assert_string_equal(
+        err.message,
+        "s.yaml: space: the grid has about 10^52.4 points, too many to list "
+        "(search.strategy random, stratified, nsga2, surrogate and knapsack need no list)");
     assert_int_equal(report.bounds, 1);
     assert_false(cop_space_at(f.space, 0, f.blocks, &c));
 
