@@ -134,13 +134,12 @@ static void run(const settings *set, const problem *p, const cop_strategy_type *
         stop("out of memory");
     }
     for (int64_t seed = 0; seed < set->seeds; seed++) {
-        const cop_strategy_options options = {.objectives = 2,
-                                              .population = set->population,
-                                              .evaluations = evaluations,
-                                              .seed = (uint64_t)seed + 1};
+        const cop_strategy_options options = {
+            .objectives = 2, .population = set->population, .seed = (uint64_t)seed + 1};
         int64_t count = 0;
         cop_error err = {0};
-        if (problem_run(p, type, &options, points, &count, &seconds[seed], &err) != COP_OK) {
+        if (problem_run(p, type, &options, evaluations, points, &count, &seconds[seed], &err) !=
+            COP_OK) {
             stop(err.message);
         }
         for (int c = 0; c < set->checks; c++) {
@@ -187,10 +186,11 @@ static void run_bookkeeping(const settings *set, const cop_strategy_type *type)
     p.domain.axes = AXES;
     for (int64_t seed = 0; seed < set->seeds; seed++) {
         const cop_strategy_options options = {
-            .objectives = 2, .population = 50, .evaluations = TRIALS, .seed = (uint64_t)seed + 1};
+            .objectives = 2, .population = 50, .seed = (uint64_t)seed + 1};
         int64_t count = 0;
         cop_error err = {0};
-        if (problem_run(&p, type, &options, points, &count, &seconds[seed], &err) != COP_OK) {
+        if (problem_run(&p, type, &options, TRIALS, points, &count, &seconds[seed], &err) !=
+            COP_OK) {
             stop(err.message);
         }
     }

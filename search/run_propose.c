@@ -77,7 +77,6 @@ static cop_status open_all(proposer *p, cop_error *err)
     options.population = study->population;
     options.batch = study->batch;
     options.seed = study->seed;
-    // Evaluations are not told: a study that is extended goes on as one that was begun with more of them.
     COP_TRY(status, cop_strategy_create(&p->strategy, type, cop_space_domain_view(p->domain),
                                         &options, err));
 

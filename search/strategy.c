@@ -53,10 +53,6 @@ static cop_status check_options(const cop_strategy_options *options, cop_error *
         return COP_FAIL(err, COP_ERR_CONFIG, "strategy: batch is %" PRId64 " (allowed: 0..%d)",
                         options->batch, (int)COP_STRATEGY_POPULATION_MAX);
     }
-    if (options->evaluations < 0) {
-        return COP_FAIL(err, COP_ERR_CONFIG, "strategy: evaluations is %" PRId64 " (allowed: >= 0)",
-                        options->evaluations);
-    }
     return COP_OK;
 }
 

@@ -22,7 +22,6 @@ typedef struct cop_strategy_options {
     // surrogate, random, stratified, knapsack: points proposed at a time, 0: the strategy's own choice, for random and
     // stratified as many as are asked for, for knapsack `population`. grid always proposes as many as are asked for.
     int64_t batch;
-    int64_t evaluations; // planned in all, 0: unknown; strategies may pace themselves by it
     uint64_t seed;
 } cop_strategy_options;
 

@@ -2,28 +2,24 @@
 
 #include "search/surrogate_internal.h"
 
-enum { TRIES = 16, EXTREME_DRAWS = 200 };
+enum { TRIES = 16, EXTREME_DRAWS = 200, BATCH_SHARE = 16, BATCH_MAX = 8 };
 
 static int64_t smaller(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-// The population asked for, but at most a quarter of the budget.
 int64_t cop_surrogate_design_size(const cop_surrogate *self)
 {
-    const int64_t quarter = self->options.evaluations / 4;
-    const int64_t most = quarter < 3 ? 3 : quarter;
-    return self->options.evaluations > 0 ? smaller(self->options.population, most)
-                                         : self->options.population;
+    return self->options.population;
 }
 
-// Forty batches make good use of what was learned between them.
+// Early results teach much: few points are proposed without them. How many are still to come is not known, so
+// that a study which is extended goes on as one that was begun with more.
 int64_t cop_surrogate_batch_size(const cop_surrogate *self)
 {
-    const int64_t planned = self->options.evaluations;
-    const int64_t share = planned / 40 < 1 ? 1 : smaller(planned / 40, 25);
-    const int64_t own = planned == 0 ? 8 : share;
+    const int64_t share = self->data.count / BATCH_SHARE;
+    const int64_t own = share < 1 ? 1 : smaller(share, BATCH_MAX);
     return smaller(self->options.batch > 0 ? self->options.batch : own, COP_SURROGATE_BATCH_MAX);
 }
 

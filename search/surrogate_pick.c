@@ -348,13 +348,10 @@ static cop_status pick_batch(choice *c, cop_error *err)
     cop_surrogate *self = c->self;
     const int64_t wanted = cop_surrogate_batch_size(self);
     const int64_t told = self->data.count;
-    // The last points of a budget have nobody to learn from them.
-    const bool is_last =
-        self->options.evaluations > 0 && told + wanted >= self->options.evaluations;
 
     for (int64_t i = 0; i < wanted; i++) {
         const bool is_exploring =
-            !is_last && told >= EXPLORE_FROM && (told + i) % EXPLORE_EVERY == EXPLORE_EVERY - 1;
+            told >= EXPLORE_FROM && (told + i) % EXPLORE_EVERY == EXPLORE_EVERY - 1;
         const int64_t pick = best_entry(c, is_exploring);
         if (pick < 0) {
             break;

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/rng.h"
@@ -41,97 +42,44 @@ static int compare_ranks(const void *a, const void *b)
     return (x->index > y->index) - (x->index < y->index);
 }
 
-typedef struct ranker {
-    cop_front_point *points;
-    cop_front_point *scratch;
-    int64_t *work;
-} ranker;
-
-static void ranker_release(ranker *r)
-{
-    cop_free(r->points);
-    cop_free(r->scratch);
-    cop_free(r->work);
-}
-
+// Fronts and crowding distances of the feasible entries; the others keep 0.
 static cop_status set_fronts(cop_trial_rank *entries, int64_t count, int objectives, cop_error *err)
 {
+    const size_t most = (size_t)count + 1;
     cop_status status = COP_OK;
     int64_t feasible = 0;
-    ranker r = {0};
+    double *values = cop_alloc(most * (size_t)objectives, sizeof *values);
+    int64_t *front = cop_alloc(most, sizeof *front);
+    double *crowding = cop_alloc(most, sizeof *crowding);
 
-    r.points = cop_alloc((size_t)count + 1, sizeof *r.points);
-    r.scratch = cop_alloc((size_t)count + 1, sizeof *r.scratch);
-    r.work = cop_alloc((size_t)count + 1, sizeof *r.work);
-    if (r.points == NULL || r.scratch == NULL || r.work == NULL) {
+    if (values == NULL || front == NULL || crowding == NULL) {
         status =
             COP_FAIL(err, COP_ERR_NOMEM, "search: no memory to rank %lld points", (long long)count);
         goto done;
     }
     for (int64_t i = 0; i < count; i++) {
         if (entries[i].violation == 0) {
-            r.points[feasible].index = i;
-            for (int k = 0; k < objectives; k++) {
-                r.points[feasible].value[k] = entries[i].objective[k];
-            }
+            memcpy(values + feasible * objectives, entries[i].objective,
+                   (size_t)objectives * sizeof *values);
             feasible++;
         }
     }
-    cop_front_sort(r.points, feasible, objectives, r.scratch, r.work);
-    for (int64_t i = 0; i < feasible; i++) {
-        entries[r.points[i].index].front = r.points[i].front;
+    COP_TRY(status, cop_front_rank(front, values, feasible, objectives, err));
+    COP_TRY(status, cop_front_crowding(crowding, values, front, feasible, objectives, err));
+    feasible = 0;
+    for (int64_t i = 0; i < count; i++) {
+        if (entries[i].violation == 0) {
+            entries[i].front = front[feasible];
+            entries[i].crowding = crowding[feasible];
+            feasible++;
+        }
     }
 
 done:
-    ranker_release(&r);
+    cop_free(values);
+    cop_free(front);
+    cop_free(crowding);
     return status;
-}
-
-// One objective's share of the crowding distance of a front's members, entries[first … last).
-static void add_crowding(cop_trial_rank *entries, int64_t *order, int64_t count, int k)
-{
-    for (int64_t i = 1; i < count; i++) { // insertion: fronts are nearly ordered already
-        const int64_t moved = order[i];
-        int64_t at = i;
-        while (at > 0 && entries[order[at - 1]].objective[k] > entries[moved].objective[k]) {
-            order[at] = order[at - 1];
-            at--;
-        }
-        order[at] = moved;
-    }
-    const double range = entries[order[count - 1]].objective[k] - entries[order[0]].objective[k];
-    entries[order[0]].crowding = (double)INFINITY;
-    entries[order[count - 1]].crowding = (double)INFINITY;
-    for (int64_t i = 1; range > 0 && i + 1 < count; i++) {
-        entries[order[i]].crowding +=
-            (entries[order[i + 1]].objective[k] - entries[order[i - 1]].objective[k]) / range;
-    }
-}
-
-static cop_status set_crowding(cop_trial_rank *entries, int64_t count, int objectives,
-                               cop_error *err)
-{
-    int64_t *order = cop_alloc((size_t)count + 1, sizeof *order);
-    if (order == NULL) {
-        return COP_FAIL(err, COP_ERR_NOMEM, "search: no memory to rank %lld points",
-                        (long long)count);
-    }
-    for (int64_t first = 0; first < count;) {
-        int64_t end = first + 1;
-        while (end < count && entries[end].violation == entries[first].violation &&
-               entries[end].front == entries[first].front) {
-            end++;
-        }
-        for (int k = 0; k < objectives; k++) {
-            for (int64_t i = first; i < end; i++) {
-                order[i - first] = i;
-            }
-            add_crowding(entries, order, end - first, k);
-        }
-        first = end;
-    }
-    cop_free(order);
-    return COP_OK;
 }
 
 cop_status cop_trials_rank(cop_trial_rank **out, int64_t *count, const cop_trials *trials,
@@ -160,7 +108,6 @@ cop_status cop_trials_rank(cop_trial_rank **out, int64_t *count, const cop_trial
     }
     COP_TRY(status, set_fronts(entries, *count, space->objectives, err));
     qsort(entries, (size_t)*count, sizeof *entries, compare_ranks);
-    COP_TRY(status, set_crowding(entries, *count, space->objectives, err));
     *out = entries;
     entries = NULL;
 

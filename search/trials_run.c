@@ -107,7 +107,6 @@ static cop_status open_strategy(cop_trials_run *t, cop_error *err)
     options.population = study->population;
     options.batch = study->batch;
     options.seed = study->seed;
-    // Evaluations are not told: a study that is extended goes on as one that was begun with more of them.
     return cop_strategy_create(&t->strategy, cop_strategy_find(study->strategy), &t->domain,
                                &options, err);
 }

@@ -6,6 +6,8 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "search/hypervolume.h"
+#include "search/indicator.h"
 
 static double cpu_seconds(void)
 {
@@ -15,12 +17,10 @@ static double cpu_seconds(void)
 }
 
 cop_status problem_run(const problem *self, const cop_strategy_type *type,
-                       const cop_strategy_options *options, problem_point *points, int64_t *count,
-                       double *seconds, cop_error *err)
+                       const cop_strategy_options *options, int64_t room, problem_point *points,
+                       int64_t *count, double *seconds, cop_error *err)
 {
     cop_status status = COP_OK;
-    const int64_t room = options->evaluations;
-    cop_strategy_options own = *options;
     cop_strategy *strategy = NULL;
     int32_t *genomes = cop_alloc((size_t)(room * self->domain.axes), sizeof *genomes);
     cop_trial *trials = cop_alloc((size_t)room, sizeof *trials);
@@ -30,9 +30,7 @@ cop_status problem_run(const problem *self, const cop_strategy_type *type,
     if (genomes == NULL || trials == NULL) {
         COP_TRY(status, COP_FAIL(err, COP_ERR_NOMEM, "problem: out of memory"));
     }
-    // As `coppice search` does: what is proposed does not depend on how much may still follow.
-    own.evaluations = 0;
-    COP_TRY(status, cop_strategy_create(&strategy, type, &self->domain, &own, err));
+    COP_TRY(status, cop_strategy_create(&strategy, type, &self->domain, options, err));
     while (*count < room) {
         int64_t asked = 0;
         double start = cpu_seconds();
@@ -115,24 +113,27 @@ int64_t problem_thin(problem_point *front, int64_t count, int64_t limit)
     return count;
 }
 
-static double normalized(const problem *self, double value, int k)
+// Both measures want plain arrays. Freed by the caller; none for no points.
+static double *values_of(const problem_point *front, int64_t count)
 {
-    return (value - self->low[k]) / (self->high[k] - self->low[k]);
+    double *values = cop_alloc(2 * (size_t)count + 1, sizeof *values);
+    for (int64_t i = 0; values != NULL && i < count; i++) {
+        values[2 * i] = front[i].objective[0];
+        values[2 * i + 1] = front[i].objective[1];
+    }
+    return values;
 }
 
 double problem_hypervolume(const problem *self, const problem_point *front, int64_t count)
 {
-    double area = 0;
-    double last = 1.1;
-    for (int64_t i = 0; i < count; i++) {
-        const double x = normalized(self, front[i].objective[0], 0);
-        const double y = normalized(self, front[i].objective[1], 1);
-        if (x < 1.1 && y < last) {
-            area += (1.1 - x) * (last - y);
-            last = y;
-        }
+    double volume = (double)NAN;
+    double *values = values_of(front, count);
+    if (values == NULL || cop_hypervolume_normalized(&volume, values, count, 2, self->low,
+                                                     self->high, 1.1, NULL) != COP_OK) {
+        volume = (double)NAN;
     }
-    return area;
+    cop_free(values);
+    return volume;
 }
 
 double problem_reference_hypervolume(const problem *self)
@@ -141,25 +142,28 @@ double problem_reference_hypervolume(const problem *self)
     for (int64_t i = 0; i < self->front_count; i++) {
         front[i] = (problem_point){{self->front[i][0], self->front[i][1]}, 0};
     }
-    return problem_hypervolume(self, front, problem_front(front, self->front_count));
+    return problem_hypervolume(self, front, self->front_count);
 }
 
 double problem_igd(const problem *self, const problem_point *front, int64_t count,
                    bool is_normalized)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < self->front_count; i++) {
-        double least = (double)INFINITY;
-        for (int64_t j = 0; j < count; j++) {
-            double distance = 0;
-            for (int k = 0; k < 2; k++) {
-                const double range = is_normalized ? self->high[k] - self->low[k] : 1;
-                const double d = (self->front[i][k] - front[j].objective[k]) / range;
-                distance += d * d;
-            }
-            least = fmin(least, distance);
+    double scaled[PROBLEM_FRONT_MAX][2];
+    double igd = (double)NAN;
+    double *values = values_of(front, count);
+    for (int k = 0; k < 2; k++) {
+        const double range = is_normalized ? self->high[k] - self->low[k] : 1;
+        for (int64_t i = 0; i < self->front_count; i++) {
+            scaled[i][k] = self->front[i][k] / range;
         }
-        sum += sqrt(least);
+        for (int64_t i = 0; values != NULL && i < count; i++) {
+            values[2 * i + k] /= range;
+        }
     }
-    return sum / (double)self->front_count;
+    if (values == NULL ||
+        cop_indicator_igd(&igd, values, count, scaled[0], self->front_count, 2, NULL) != COP_OK) {
+        igd = (double)NAN;
+    }
+    cop_free(values);
+    return igd;
 }

@@ -11,11 +11,12 @@ typedef struct problem_point {
     double violation;
 } problem_point;
 
-// Evaluates up to `options->evaluations` points in the order proposed, into `points`; their number into *count (fewer
+// Evaluates up to `room` points in the order proposed, into `points`; their number into *count (fewer
 // when the space is exhausted). *seconds: the time spent within ask and tell (processor time).
 COP_MUST_CHECK cop_status problem_run(const problem *self, const cop_strategy_type *type,
-                                      const cop_strategy_options *options, problem_point *points,
-                                      int64_t *count, double *seconds, cop_error *err);
+                                      const cop_strategy_options *options, int64_t room,
+                                      problem_point *points, int64_t *count, double *seconds,
+                                      cop_error *err);
 
 // The feasible points that no other dominates, by the first objective, without copies; their number.
 int64_t problem_front(problem_point *points, int64_t count);

@@ -113,15 +113,13 @@ static double median_hypervolume(problem_kind kind, const char *strategy, int64_
 
     assert_true(problem_init(&p, kind));
     for (int i = 0; i < 3; i++) {
-        const cop_strategy_options options = {.objectives = 2,
-                                              .population = population,
-                                              .evaluations = EVALUATIONS,
-                                              .seed = (uint64_t)i + 1};
+        const cop_strategy_options options = {
+            .objectives = 2, .population = population, .seed = (uint64_t)i + 1};
         int64_t count = 0;
         double seconds = 0;
-        assert_int_equal(
-            problem_run(&p, cop_strategy_find(strategy), &options, points, &count, &seconds, NULL),
-            COP_OK);
+        assert_int_equal(problem_run(&p, cop_strategy_find(strategy), &options, EVALUATIONS, points,
+                                     &count, &seconds, NULL),
+                         COP_OK);
         assert_int_equal(count, EVALUATIONS);
         found[i] = problem_hypervolume(&p, points, problem_front(points, count));
     }

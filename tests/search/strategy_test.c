@@ -24,7 +24,7 @@ typedef struct history {
 static cop_strategy *make(const cop_strategy_type *type, const toy *domain, uint64_t seed)
 {
     const cop_strategy_options options = {
-        .objectives = 2, .population = 12, .batch = 12, .evaluations = POINTS_MAX, .seed = seed};
+        .objectives = 2, .population = 12, .batch = 12, .seed = seed};
     cop_strategy *strategy = NULL;
     assert_int_equal(cop_strategy_create(&strategy, type, &domain->domain, &options, NULL), COP_OK);
     return strategy;

@@ -250,7 +250,7 @@ static void finds_more_than_chance_in_twelve_evaluations(void **state)
     enum { SEEDS = 20 };
 
     cop_strategy_options options = COP_STRATEGY_OPTIONS_DEFAULT;
-    options.evaluations = 12;
+    options.population = 4;
     run *all = cop_alloc(1, sizeof *all);
     assert_non_null(all);
     for (int i = 0; i < 36; i++) {
@@ -294,7 +294,6 @@ static void repeats_itself_and_goes_on_from_results_alone(void **state)
     cop_strategy_options options = COP_STRATEGY_OPTIONS_DEFAULT;
     options.population = 12;
     options.batch = 7;
-    options.evaluations = 40;
     run *first = run_of(&wide, &options, measure8, 40);
     run *second = run_of(&wide, &options, measure8, 40);
     assert_memory_equal(first->genome, second->genome, sizeof first->genome);
