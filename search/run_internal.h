@@ -118,6 +118,8 @@ typedef struct cop_outcome {
 COP_MUST_CHECK cop_status cop_run_open(cop_run *run, cop_error *err);
 // Its first part: makes or finds the study directory, opens database and log.
 COP_MUST_CHECK cop_status cop_run_open_directory(cop_run *run, cop_error *err);
+// For a study with a teacher, once identified: takes back what run->changes says does not hold any more.
+COP_MUST_CHECK cop_status cop_run_apply_changes(cop_run *run, cop_error *err);
 // The study file, copied into the directory: when it is not there yet, or `replaces`.
 COP_MUST_CHECK cop_status cop_run_copy_study(cop_run *run, bool replaces, cop_error *err);
 // The same for a worker: reads only, once rank 0 has opened the study.

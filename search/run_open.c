@@ -105,66 +105,6 @@ done:
     return status;
 }
 
-// --- The directory ------------------------------------------------------------------------------
-
-// A directory with files, but without a database, is somebody's else.
-static cop_status check_directory(const cop_run *run, cop_error *err)
-{
-    const char *directory = run->options->directory;
-    char *database = cop_file_join(directory, "study.db");
-
-    if (database == NULL) {
-        return nomem(run, err);
-    }
-    const bool is_study = cop_file_exists(database);
-    cop_free(database);
-    if (is_study || cop_file_check_absent(directory, false, NULL) == COP_OK) {
-        return COP_OK;
-    }
-    return COP_FAIL(
-        err, COP_ERR_IO,
-        "%s: exists and is no study directory (allowed: a new path, an empty directory, "
-        "or a study to continue)",
-        directory);
-}
-
-cop_status cop_run_copy_study(cop_run *run, bool replaces, cop_error *err)
-{
-    cop_status status = COP_OK;
-    char *copy = cop_file_join(run->options->directory, "study.yaml");
-
-    if (copy == NULL) {
-        return nomem(run, err);
-    }
-    if ((replaces || !cop_file_exists(copy)) && cop_file_exists(run->study->path)) {
-        status = cop_file_copy(copy, run->study->path, err);
-    }
-    cop_free(copy);
-    return status;
-}
-
-cop_status cop_run_open_directory(cop_run *run, cop_error *err)
-{
-    const char *directory = run->options->directory;
-    cop_status status = COP_OK;
-    char *log = NULL;
-
-    COP_TRY(status, check_directory(run, err));
-    COP_TRY(status, cop_file_make_directory(directory, err));
-    COP_TRY(status, cop_store_open(&run->store, directory, COP_STORE_OWN, err));
-    COP_TRY(status, cop_run_copy_study(run, false, err));
-    log = cop_file_join(directory, "log");
-    if (log == NULL) {
-        status = nomem(run, err);
-        goto done;
-    }
-    run->log = fopen(log, "a");
-
-done:
-    cop_free(log);
-    return status;
-}
-
 // --- Sizes --------------------------------------------------------------------------------------
 
 // Precision and pass size may depend on the machine; a study keeps those it was started with.
@@ -432,43 +372,6 @@ done:
     return status;
 }
 
-// What --extend asked for: decisions are made again, and what does not hold any more is forgotten. The learning
-// rate of a cosine schedule depends on the last rung.
-static cop_status apply_changes(cop_run *run, cop_error *err)
-{
-    const cop_study_file *study = run->study;
-    const bool is_cosine = study->trainer.schedule.kind == COP_SCHEDULE_COSINE;
-    unsigned forget = 0;
-    char *checkpoints = NULL;
-    cop_status status = COP_OK;
-
-    if (run->changes == 0) {
-        return COP_OK;
-    }
-    if ((run->changes & COP_CHANGED_RUNGS) != 0 && is_cosine) {
-        forget |= COP_STORE_FORGET_RUNGS;
-        cop_run_note(run, COP_LOG_WARNING,
-                     "the cosine schedule ends with the last rung: with other rungs all probes "
-                     "begin again (probe.schedule constant would keep them)");
-    }
-    if ((run->changes & (COP_CHANGED_SPACE | COP_CHANGED_BUDGET)) != 0) {
-        forget |= COP_STORE_FORGET_SPACE;
-    }
-    checkpoints = cop_file_join(run->options->directory, "checkpoints");
-    if (checkpoints == NULL) {
-        return nomem(run, err);
-    }
-    if ((forget & COP_STORE_FORGET_RUNGS) != 0) {
-        COP_TRY(status, cop_file_remove_tree(checkpoints, err));
-    }
-    COP_TRY(status, cop_store_extend(run->store, forget, study->rung_tokens, study->rungs, err));
-    COP_TRY(status, cop_run_extended(run, err));
-
-done:
-    cop_free(checkpoints);
-    return status;
-}
-
 cop_status cop_run_open(cop_run *run, cop_error *err)
 {
     cop_hash importance = {0};
@@ -479,7 +382,7 @@ cop_status cop_run_open(cop_run *run, cop_error *err)
     COP_TRY(status, cop_backend_create_own(&run->backend, run->options->backend, err));
     COP_TRY(status, cop_run_open_directory(run, err));
     COP_TRY(status, cop_run_identify(run, err));
-    COP_TRY(status, apply_changes(run, err));
+    COP_TRY(status, cop_run_apply_changes(run, err));
     COP_TRY(status, plan_sizes(run, err));
     COP_TRY(status, open_importance(run, &importance, err));
     COP_TRY(status, hash_inputs(run, importance, err));

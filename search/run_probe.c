@@ -168,9 +168,16 @@ static cop_status exclude(cop_run *run, const char *id, const cop_latencies *lat
                           cop_error *err)
 {
     char reason[COP_REASON_BYTES] = "";
+    cop_status status = COP_OK;
+
     cop_run_untimely_text(run, latencies, reason, sizeof reason);
     cop_run_note(run, COP_LOG_INFO, "%s: %s", id, reason);
-    return cop_store_state(run->store, id, COP_STATE_ELIMINATED, reason, err);
+    COP_TRY(status,
+            cop_store_forget(run->store, id, 0, err)); // an extended study may hold more of it
+    COP_TRY(status, cop_store_state(run->store, id, COP_STATE_ELIMINATED, reason, err));
+
+done:
+    return status;
 }
 
 static cop_status record(cop_run *run, const cop_assignment *assignment, const cop_outcome *outcome,

@@ -227,6 +227,12 @@ cop_status cop_store_extend(cop_store *store, unsigned forget, const int64_t *ru
                                        "DELETE FROM proposal",
                                        err));
     }
+    if ((forget & COP_STORE_FORGET_LATENCIES) != 0) {
+        COP_TRY(status, cop_store_exec(store,
+                                       "DELETE FROM fact WHERE key LIKE 'latency_ms.%';"
+                                       "UPDATE stage SET is_done = 0 WHERE stage = 0",
+                                       err));
+    }
 done:
     return finish(store, status, err);
 }

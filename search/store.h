@@ -70,7 +70,10 @@ COP_MUST_CHECK cop_status cop_store_propose(cop_store *store, const cop_candidat
 // again from the figures.
 enum {
     COP_STORE_FORGET_RUNGS = 1, // figures and curves of trained stages
-    COP_STORE_FORGET_SPACE = 2 // which candidates the study has: those not added again are left out
+    COP_STORE_FORGET_SPACE =
+        2, // which candidates the study has: those not added again are left out
+    COP_STORE_FORGET_LATENCIES =
+        4 // and pruned losses: the pruned models are measured and judged again
 };
 
 // `rung_tokens` [rungs]: figures of trained stages with other tokens go, too.

@@ -3,6 +3,8 @@
 #ifndef COP_SEARCH_TRIALS_INTERNAL_H
 #define COP_SEARCH_TRIALS_INTERNAL_H
 
+#include <jansson.h>
+
 #include "search/evaluator.h"
 #include "search/trials.h"
 
@@ -27,6 +29,21 @@ typedef struct cop_trials_run {
 COP_MUST_CHECK cop_status cop_trials_open_pool(cop_evaluator **out, const cop_study_file *study,
                                                bool has_answered, cop_evaluator_log log,
                                                void *context, cop_error *err);
+
+// --- Between ranks (trials_worker.c) --------------------------------------------------------------
+
+// Messages are JSON texts: to a worker {"ticket":…,"stage":…,"id":…,"values":"…"}, or {} to quit; from it
+// {"ticket":…,"seconds":…,"metrics":{…}} or {"ticket":…,"reason":…}, {"note":…} for the log, {"stop":true} when it
+// was interrupted, and {"failed":…} when its evaluator gave up.
+
+static const double cop_trials_look_seconds = 0.002; // between two looks for messages
+
+// Takes `object` over.
+COP_MUST_CHECK cop_status cop_trials_send(int to, json_t *object, cop_error *err);
+// The next message, owned by the caller; *from is -1 and *out NULL when there is none.
+COP_MUST_CHECK cop_status cop_trials_take(json_t **out, int *from, cop_error *err);
+
+// --- Rank 0's desk (trials_desk.c) ------------------------------------------------------------------
 
 COP_MUST_CHECK cop_status cop_trials_desk_create(cop_trials_desk **out, cop_trials_run *t,
                                                  cop_error *err);

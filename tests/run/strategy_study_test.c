@@ -272,6 +272,28 @@ static void a_rung_behind_a_cosine(void **state)
     assert_int_equal(count_lines("cosine", "all probes begin again"), 1);
 }
 
+// A budget of latency that comes late judges those, too, that were measured by all else before.
+static void a_late_budget_of_latency(void **state)
+{
+    (void)state;
+    static const char few[] = "s/layers: .*/layers: [2]/; s/heads: .*/heads: [4]/; "
+                              "s/hidden: .*/hidden: [32]/; s/ffn: .*/ffn: [32, 64]/";
+    char bounded[512];
+    write_study("grid", few);
+    search("timely", "");
+    (void)snprintf(bounded, sizeof bounded,
+                   "%s; s/^budget:/&\\n  latency_ms: {max: 1e-6, batch: 1, sequence: 8}/", few);
+    write_study("grid", bounded);
+    program_expect("$coppice search -q --extend study/study.yaml -o study/timely", 1, "",
+                   "*coppice: study/timely: no candidate finished stage 0; the first is *: latency "
+                   "is * ms (budget: at most 1e-06 ms)");
+    (void)snprintf(bounded, sizeof bounded,
+                   "%s; s/^budget:/&\\n  latency_ms: {max: 1e6, batch: 1, sequence: 8}/", few);
+    write_study("grid", bounded);
+    search("timely", "--extend");
+    assert_int_equal(count_lines("timely", "the study is finished"), 2);
+}
+
 static int make_study(void **state)
 {
     (void)state;
@@ -293,6 +315,7 @@ int main(void)
         cmocka_unit_test(a_strategy_with_a_larger_space),
         cmocka_unit_test(a_rung_behind_a_constant_rate),
         cmocka_unit_test(a_rung_behind_a_cosine),
+        cmocka_unit_test(a_late_budget_of_latency),
     };
     cop_system_silence_libraries();
     return cmocka_run_group_tests(tests, make_study, NULL);
