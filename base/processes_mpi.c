@@ -110,12 +110,11 @@ static void release_posted(void)
 // Nobody waits for ever for who does not listen: with a message left over there is no orderly end.
 static void deliver_posted(void)
 {
-    const struct timespec pause = {.tv_nsec = 1000000L};
     const double start = cop_clock_seconds();
     release_posted();
     while (world.posted != NULL &&
            cop_clock_seconds() - start < (world.has_parted ? part_seconds : whole_seconds)) {
-        (void)nanosleep(&pause, NULL);
+        cop_clock_pause(0.001);
         release_posted();
     }
     world.has_parted = world.has_parted || world.posted != NULL;

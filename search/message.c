@@ -1,10 +1,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/system.h"
 #include "search/workers_internal.h"
 
@@ -77,9 +77,8 @@ done:
 void cop_message_pause(int *idle)
 {
     const long milliseconds = *idle < 100 ? 1 : *idle < 200 ? 5 : 20;
-    const struct timespec moment = {.tv_nsec = milliseconds * 1000000L};
     (*idle)++;
-    (void)nanosleep(&moment, NULL);
+    cop_clock_pause(1e-3 * (double)milliseconds);
 }
 
 void cop_message_host(char out[COP_HOST_BYTES])

@@ -20,7 +20,6 @@ enum { OWNER_BYTES = 256, TRIES = 20 };
 // A reader that looks whether the lock is held takes it for an instant: try for a second.
 static bool try_lock(int fd, int kind, int tries)
 {
-    const struct timespec pause = {.tv_nsec = 50000000L};
     for (int i = 0; i < tries; i++) {
         if (flock(fd, kind | LOCK_NB) == 0) {
             return true;
@@ -29,7 +28,7 @@ static bool try_lock(int fd, int kind, int tries)
             return false;
         }
         if (i + 1 < tries) {
-            (void)nanosleep(&pause, NULL);
+            cop_clock_pause(0.05);
         }
     }
     errno = EWOULDBLOCK;

@@ -8,64 +8,11 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "tests/search/space_fixture.h"
 #include "tests/support.h"
 
-typedef struct fixture {
-    cop_study_file study;
-    cop_arch teacher;
-    cop_space *space;
-    cop_space_domain *domain;
-    const cop_domain *view;
-    int32_t genome[COP_DOMAIN_AXES_MAX];
-} fixture;
-
-static cop_arch small_teacher(void)
-{
-    cop_arch arch = {.family = COP_FAMILY_LLAMA,
-                     .vocab = 256,
-                     .hidden = 64,
-                     .head_dim = 16,
-                     .context = 128,
-                     .layers = 4,
-                     .norm = COP_NORM_RMS,
-                     .norm_eps = 1e-5,
-                     .is_gated = true,
-                     .rope = {.theta = 1e4, .partial = 1.0},
-                     .bos = -1,
-                     .eos = -1};
-    for (int i = 0; i < 4; i++) {
-        arch.layer[i] = (cop_layer_arch){.heads = 8, .kv_heads = 4, .ffn = 128};
-    }
-    return arch;
-}
-
-static cop_status open_domain(fixture *f, const char *text, const cop_space_features *features,
-                              cop_error *err)
-{
-    char yaml[1024];
-    cop_status status = COP_OK;
-
-    *f = (fixture){.teacher = small_teacher()};
-    (void)snprintf(yaml, sizeof yaml, "teacher: t\n%s", text);
-    COP_TRY(status, cop_study_file_parse(&f->study, "s.yaml", yaml, strlen(yaml), false, err));
-    COP_TRY(status, cop_space_create(&f->space, &f->study, &f->teacher, err));
-    COP_TRY(status, cop_space_domain_create(&f->domain, f->space, features, err));
-    f->view = cop_space_domain_view(f->domain);
-
-done:
-    return status;
-}
-
-static void release(fixture *f)
-{
-    cop_space_domain_destroy(f->domain);
-    cop_space_destroy(f->space);
-    cop_study_file_release(&f->study);
-    *f = (fixture){0};
-}
-
 // The next genome in the order of an odometer; false after the last.
-static bool advance(fixture *f)
+static bool advance(space_fixture *f)
 {
     for (int i = f->view->axes - 1; i >= 0; i--) {
         if (++f->genome[i] < f->view->levels[i]) {
@@ -97,14 +44,14 @@ static void genomes_and_candidates_stand_for_one_another(void **state)
 {
     (void)state;
     cop_error err = {0};
-    fixture f;
+    space_fixture f;
     cop_candidate *candidates = NULL;
     cop_space_report report = {0};
     int64_t count = 0;
     int64_t feasible = 0;
     int64_t invalid = 0;
 
-    assert_int_equal(open_domain(&f, ROUNDED, NULL, &err), COP_OK);
+    assert_int_equal(space_open_domain(&f, space_teacher(4), ROUNDED, NULL, &err), COP_OK);
     assert_int_equal(cop_space_feasible(&candidates, &count, &report, f.space, &err), COP_OK);
     do {
         int32_t canonical[COP_DOMAIN_AXES_MAX];
@@ -133,15 +80,15 @@ static void genomes_and_candidates_stand_for_one_another(void **state)
     candidates[0].layers = 1;
     assert_false(cop_space_domain_genome(f.domain, &candidates[0], f.genome));
     cop_free(candidates);
-    release(&f);
+    space_release(&f);
 }
 
 static void levels_rise_whatever_the_order_of_the_study(void **state)
 {
     (void)state;
     cop_error err = {0};
-    fixture f;
-    assert_int_equal(open_domain(&f, ROUNDED, NULL, &err), COP_OK);
+    space_fixture f;
+    assert_int_equal(space_open_domain(&f, space_teacher(4), ROUNDED, NULL, &err), COP_OK);
     assert_int_equal(f.view->axes, 5);
     for (int axis = 0; axis < f.view->axes; axis++) {
         for (int32_t level = 1; level < f.view->levels[axis]; level++) {
@@ -151,7 +98,7 @@ static void levels_rise_whatever_the_order_of_the_study(void **state)
     }
     assert_string_equal(cop_space_domain_axis_name(f.domain, 3, NULL), "ffn_ratio");
     assert_string_equal(cop_space_domain_axis_name(f.domain, 4, NULL), "hidden");
-    release(&f);
+    space_release(&f);
 }
 
 static void describe_depth(const void *context, const cop_candidate *candidate, double *features)
@@ -163,7 +110,7 @@ static void figures_are_those_of_the_candidate(void **state)
 {
     (void)state;
     cop_error err = {0};
-    fixture f;
+    space_fixture f;
     const double weight = 10.0;
     const cop_space_features extra = {.count = 1, .describe = describe_depth, .context = &weight};
     cop_candidate c;
@@ -172,7 +119,7 @@ static void figures_are_those_of_the_candidate(void **state)
     double size = 0.0;
     double shape = 0.0;
 
-    assert_int_equal(open_domain(&f, ROUNDED, &extra, &err), COP_OK);
+    assert_int_equal(space_open_domain(&f, space_teacher(4), ROUNDED, &extra, &err), COP_OK);
     f.genome[0] = 2; // 4 layers
     f.genome[1] = 2; // 8 heads
     f.genome[2] = 2; // 4 KV heads
@@ -193,34 +140,35 @@ static void figures_are_those_of_the_candidate(void **state)
     f.view->known(f.view->context, f.genome, objective);
     assert_true(isnan(feature[0]) && isnan(feature[COP_SPACE_FEATURES]));
     assert_true(isnan(objective[0]) && isinf(objective[1]));
-    release(&f);
+    space_release(&f);
 }
 
 static void violation_is_relative_and_summed(void **state)
 {
     (void)state;
     cop_error err = {0};
-    fixture f;
+    space_fixture f;
     cop_candidate c;
-    assert_int_equal(
-        open_domain(&f, "budget: {params: {max: 1e5}, memory_bytes: {min: 1e7}}\n", NULL, &err),
-        COP_OK);
+    assert_int_equal(space_open_domain(&f, space_teacher(4),
+                                       "budget: {params: {max: 1e5}, memory_bytes: {min: 1e7}}\n",
+                                       NULL, &err),
+                     COP_OK);
     assert_true(cop_space_domain_candidate(f.domain, f.genome, NULL, &c));
     const double wanted =
         ((double)c.cost.params - 1e5) / 1e5 + (1e7 - (double)c.cost.total_bytes) / 1e7;
     assert_true(fabs(f.view->violation(f.view->context, f.genome) - wanted) < 1e-12);
-    release(&f);
+    space_release(&f);
 }
 
 static void too_many_features_are_refused(void **state)
 {
     (void)state;
     cop_error err = {0};
-    fixture f;
+    space_fixture f;
     const cop_space_features extra = {.count = COP_DOMAIN_FEATURES_MAX, .describe = describe_depth};
-    assert_int_equal(open_domain(&f, "", &extra, &err), COP_ERR_CONFIG);
+    assert_int_equal(space_open_domain(&f, space_teacher(4), "", &extra, &err), COP_ERR_CONFIG);
     assert_string_equal(err.message, "s.yaml: space: 4096 further features (allowed: 0..4086)");
-    release(&f);
+    space_release(&f);
 }
 
 static void survives_every_failed_allocation(void **state)
@@ -229,13 +177,14 @@ static void survives_every_failed_allocation(void **state)
     const size_t live = cop_alloc_live_blocks();
     cop_status status = COP_ERR_NOMEM;
     for (size_t n = 0; status != COP_OK && n < 1000; n++) {
-        fixture f;
+        space_fixture f;
         cop_error err = {0};
         cop_alloc_fail_after(n);
-        status = open_domain(&f, "space: {layers: [1, 2], ffn_ratio: [1, 2]}\n", NULL, &err);
+        status = space_open_domain(&f, space_teacher(4),
+                                   "space: {layers: [1, 2], ffn_ratio: [1, 2]}\n", NULL, &err);
         cop_alloc_fail_after(SIZE_MAX);
         assert_true(status == COP_OK || status == COP_ERR_NOMEM);
-        release(&f);
+        space_release(&f);
         assert_int_equal(cop_alloc_live_blocks(), live);
     }
     assert_int_equal(status, COP_OK);

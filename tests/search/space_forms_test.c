@@ -7,59 +7,8 @@
 
 #include "base/alloc.h"
 #include "search/space.h"
+#include "tests/search/space_fixture.h"
 #include "tests/support.h"
-
-typedef struct fixture {
-    cop_study_file study;
-    cop_arch teacher;
-    cop_space *space;
-    cop_candidate *found;
-    int64_t count;
-    cop_space_report report;
-} fixture;
-
-static cop_arch small_teacher(void)
-{
-    cop_arch arch = {.family = COP_FAMILY_LLAMA,
-                     .vocab = 256,
-                     .hidden = 64,
-                     .head_dim = 16,
-                     .context = 128,
-                     .layers = 4,
-                     .norm = COP_NORM_RMS,
-                     .norm_eps = 1e-5,
-                     .is_gated = true,
-                     .rope = {.theta = 1e4, .partial = 1.0},
-                     .bos = -1,
-                     .eos = -1};
-    for (int i = 0; i < 4; i++) {
-        arch.layer[i] = (cop_layer_arch){.heads = 8, .kv_heads = 4, .ffn = 128};
-    }
-    return arch;
-}
-
-static void release(fixture *f)
-{
-    cop_free(f->found);
-    cop_space_destroy(f->space);
-    cop_study_file_release(&f->study);
-    *f = (fixture){0};
-}
-
-static cop_status scan(fixture *f, const char *text, cop_error *err)
-{
-    char yaml[2048];
-    cop_status status = COP_OK;
-
-    *f = (fixture){.teacher = small_teacher()};
-    (void)snprintf(yaml, sizeof yaml, "teacher: t\n%s", text);
-    COP_TRY(status, cop_study_file_parse(&f->study, "s.yaml", yaml, strlen(yaml), false, err));
-    COP_TRY(status, cop_space_create(&f->space, &f->study, &f->teacher, err));
-    COP_TRY(status, cop_space_feasible(&f->found, &f->count, &f->report, f->space, err));
-
-done:
-    return status;
-}
 
 static void limits_leave_values_out(void **state)
 {
@@ -80,33 +29,37 @@ static void limits_leave_values_out(void **state)
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        fixture f;
+        space_fixture f;
         cop_error err = {0};
         char text[128];
         (void)snprintf(text, sizeof text, "space: {hidden: %s}\n", rows[i].axis);
-        assert_int_equal(scan(&f, text, &err), COP_OK);
+        assert_int_equal(space_scan(&f, space_teacher(4), text, &err), COP_OK);
         assert_int_equal(f.count, rows[i].count);
         assert_int_equal(f.found[0].hidden, rows[i].first);
         assert_int_equal(f.found[f.count - 1].hidden, rows[i].last);
-        release(&f);
+        space_release(&f);
     }
 
-    fixture f;
+    space_fixture f;
     cop_error err = {0};
-    assert_int_equal(
-        scan(&f, "space: {ffn_ratio: {from: 0.5, to: 2, step: 0.5, max: 1.2}}\n", &err), COP_OK);
+    assert_int_equal(space_scan(&f, space_teacher(4),
+                                "space: {ffn_ratio: {from: 0.5, to: 2, step: 0.5, max: 1.2}}\n",
+                                &err),
+                     COP_OK);
     assert_int_equal(f.count, 2);
     assert_int_equal(f.found[1].ffn, 64);
-    release(&f);
+    space_release(&f);
 }
 
 static void groups_give_kv_heads(void **state)
 {
     (void)state;
-    fixture f;
+    space_fixture f;
     cop_error err = {0};
     // 8 heads in groups of 2 and 1 have 4 and 8 KV heads, of which the teacher has 4; 6 heads have 3 and 6.
-    assert_int_equal(scan(&f, "space: {heads: [8, 6, 4], kv_groups: [2, 1]}\n", &err), COP_OK);
+    assert_int_equal(
+        space_scan(&f, space_teacher(4), "space: {heads: [8, 6, 4], kv_groups: [2, 1]}\n", &err),
+        COP_OK);
     assert_int_equal(f.report.size, 6);
     assert_int_equal(f.report.invalid, 2);
     assert_int_equal(f.count, 4);
@@ -114,40 +67,42 @@ static void groups_give_kv_heads(void **state)
     assert_string_equal(f.found[1].id, "L4-C64-H6-K3-F128");
     assert_string_equal(f.found[2].id, "L4-C64-H4-K2-F128");
     assert_string_equal(f.found[3].id, "L4-C64-H4-K4-F128");
-    release(&f);
+    space_release(&f);
 }
 
 static void layers_to_keep_and_drop_reach_the_selection(void **state)
 {
     (void)state;
-    fixture f;
+    space_fixture f;
     cop_error err = {0};
     assert_int_equal(
-        scan(&f, "space: {layers: [2, 3], keep_layers: [0, 3], drop_layers: [2], head_dim: 16}\n",
-             &err),
+        space_scan(&f, space_teacher(4),
+                   "space: {layers: [2, 3], keep_layers: [0, 3], drop_layers: [2], head_dim: 16}\n",
+                   &err),
         COP_OK);
     assert_int_equal(cop_layer_set_count(&f.study.select.keep_layers), 2);
     assert_true(cop_layer_set_has(&f.study.select.keep_layers, 3));
     assert_true(cop_layer_set_has(&f.study.select.drop_layers, 2));
-    release(&f);
+    space_release(&f);
 }
 
 static void every_workload_must_hold(void **state)
 {
     (void)state;
-    fixture f;
+    space_fixture f;
     cop_error err = {0};
     // Weights at 1 … 4 layers: 82,112 to 229,952 parameters of 2 bytes; a token's cache takes 256 bytes a layer.
-    assert_int_equal(scan(&f,
-                          "space: {layers: [1, 2, 3, 4]}\n"
-                          "budget:\n"
-                          "  params: {max: 200000}\n"
-                          "  workloads:\n"
-                          "    chat: {batch: 2, sequence: 128, memory_bytes: {max: 400000}}\n"
-                          "    bulk-1: {weights: f32, sequence: 1, memory_bytes: {min: 4e5},\n"
-                          "             flops_per_token: {min: 1}, latency_ms: {max: 3}}\n",
-                          &err),
-                     COP_OK);
+    assert_int_equal(
+        space_scan(&f, space_teacher(4),
+                   "space: {layers: [1, 2, 3, 4]}\n"
+                   "budget:\n"
+                   "  params: {max: 200000}\n"
+                   "  workloads:\n"
+                   "    chat: {batch: 2, sequence: 128, memory_bytes: {max: 400000}}\n"
+                   "    bulk-1: {weights: f32, sequence: 1, memory_bytes: {min: 4e5},\n"
+                   "             flops_per_token: {min: 1}, latency_ms: {max: 3}}\n",
+                   &err),
+        COP_OK);
     assert_int_equal(f.report.bounds, 4);
     assert_string_equal(f.report.bound[0].text, "params <= 200000");
     assert_string_equal(f.report.bound[1].text, "chat.memory_bytes <= 400000");
@@ -167,21 +122,22 @@ static void every_workload_must_hold(void **state)
     assert_int_equal(cop_study_latencies(&f.study, latency), 1);
     assert_string_equal(latency[0].name, "bulk-1");
     assert_true(latency[0].bound.max == 3.0 && latency[0].batch == 1 && latency[0].sequence == 1);
-    release(&f);
+    space_release(&f);
 
-    assert_int_equal(scan(&f,
-                          "budget:\n"
-                          "  latency_ms: {min: 1}\n"
-                          "  workloads: {a: {latency_ms: {max: 2}}, b: {memory_bytes: {max: 1e9}}, "
-                          "c: {latency_ms: {max: 4}, batch: 3}}\n",
-                          &err),
-                     COP_OK);
+    assert_int_equal(
+        space_scan(&f, space_teacher(4),
+                   "budget:\n"
+                   "  latency_ms: {min: 1}\n"
+                   "  workloads: {a: {latency_ms: {max: 2}}, b: {memory_bytes: {max: 1e9}}, "
+                   "c: {latency_ms: {max: 4}, batch: 3}}\n",
+                   &err),
+        COP_OK);
     assert_int_equal(cop_study_latencies(&f.study, latency), 3);
     assert_string_equal(latency[0].name, "");
     assert_string_equal(latency[1].name, "a");
     assert_string_equal(latency[2].name, "c");
     assert_int_equal(latency[2].batch, 3);
-    release(&f);
+    space_release(&f);
 }
 
 static void what_cannot_be_is_refused_with_its_place(void **state)
@@ -250,11 +206,11 @@ static void what_cannot_be_is_refused_with_its_place(void **state)
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        fixture f;
+        space_fixture f;
         cop_error err = {0};
-        assert_int_equal(scan(&f, cases[i].text, &err), COP_ERR_CONFIG);
+        assert_int_equal(space_scan(&f, space_teacher(4), cases[i].text, &err), COP_ERR_CONFIG);
         assert_string_equal(err.message, cases[i].message);
-        release(&f);
+        space_release(&f);
     }
 }
 
@@ -280,9 +236,9 @@ static void two_studies_that_differ_have_other_values(void **state)
     cop_text values[COUNT] = {{0}};
 
     for (int i = 0; i < COUNT; i++) {
-        fixture f;
+        space_fixture f;
         cop_error err = {0};
-        assert_int_equal(scan(&f, texts[i], &err), COP_OK);
+        assert_int_equal(space_scan(&f, space_teacher(4), texts[i], &err), COP_OK);
         for (size_t k = 0; k < cop_study_key_count(); k++) {
             if (cop_study_key_value(&f.study, k, &values[i])) {
                 cop_text_append(&values[i], "\n");
@@ -291,7 +247,7 @@ static void two_studies_that_differ_have_other_values(void **state)
         for (int k = 0; k < i; k++) {
             assert_string_not_equal(cop_text_view(&values[i]), cop_text_view(&values[k]));
         }
-        release(&f);
+        space_release(&f);
     }
     for (int i = 0; i < COUNT; i++) {
         cop_text_release(&values[i]);
@@ -304,17 +260,18 @@ static void survives_every_failed_allocation(void **state)
     const size_t live = cop_alloc_live_blocks();
     cop_status status = COP_ERR_NOMEM;
     for (size_t n = 0; status != COP_OK && n < 1000; n++) {
-        fixture f;
+        space_fixture f;
         cop_error err = {0};
         cop_alloc_fail_after(n);
-        status = scan(&f,
-                      "space: {layers: {values: [1, 2], min: 2}, heads: [8, 4], kv_groups: [1, 2], "
-                      "keep_layers: "
-                      "[1]}\nbudget: {workloads: {a: {memory_bytes: {max: 1e9}}}}\n",
-                      &err);
+        status = space_scan(
+            &f, space_teacher(4),
+            "space: {layers: {values: [1, 2], min: 2}, heads: [8, 4], kv_groups: [1, 2], "
+            "keep_layers: "
+            "[1]}\nbudget: {workloads: {a: {memory_bytes: {max: 1e9}}}}\n",
+            &err);
         cop_alloc_fail_after(SIZE_MAX);
         assert_true(status == COP_OK || status == COP_ERR_NOMEM);
-        release(&f);
+        space_release(&f);
         assert_int_equal(cop_alloc_live_blocks(), live);
     }
     assert_int_equal(status, COP_OK);

@@ -7,64 +7,20 @@
 
 #include "base/alloc.h"
 #include "search/space_domain.h"
+#include "tests/search/space_fixture.h"
 #include "tests/support.h"
 
-typedef struct fixture {
-    cop_study_file study;
-    cop_arch teacher;
-    cop_space *space;
-    cop_space_domain *domain;
-    cop_layer_arch blocks[COP_ARCH_LAYERS_MAX];
-} fixture;
-
-static cop_arch teacher_of(int64_t layers)
+static cop_arch biased(int64_t layers)
 {
-    cop_arch arch = {.family = COP_FAMILY_LLAMA,
-                     .vocab = 256,
-                     .hidden = 64,
-                     .head_dim = 16,
-                     .context = 128,
-                     .layers = layers,
-                     .norm = COP_NORM_RMS,
-                     .norm_eps = 1e-5,
-                     .is_gated = true,
-                     .attention_bias = true,
-                     .mlp_bias = true,
-                     .rope = {.theta = 1e4, .partial = 1.0},
-                     .bos = -1,
-                     .eos = -1};
-    for (int64_t i = 0; i < layers; i++) {
-        arch.layer[i] = (cop_layer_arch){.heads = 8, .kv_heads = 4, .ffn = 128};
-    }
+    cop_arch arch = space_teacher(layers);
+    arch.attention_bias = true;
+    arch.mlp_bias = true;
     return arch;
-}
-
-static cop_status open_space(fixture *f, int64_t layers, const char *text, cop_error *err)
-{
-    char yaml[1024];
-    cop_status status = COP_OK;
-
-    *f = (fixture){.teacher = teacher_of(layers)};
-    (void)snprintf(yaml, sizeof yaml, "teacher: t\n%s", text);
-    COP_TRY(status, cop_study_file_parse(&f->study, "s.yaml", yaml, strlen(yaml), false, err));
-    COP_TRY(status, cop_space_create(&f->space, &f->study, &f->teacher, err));
-    COP_TRY(status, cop_space_domain_create(&f->domain, f->space, NULL, err));
-
-done:
-    return status;
-}
-
-static void release(fixture *f)
-{
-    cop_space_domain_destroy(f->domain);
-    cop_space_destroy(f->space);
-    cop_study_file_release(&f->study);
-    *f = (fixture){0};
 }
 
 // --- The walk -----------------------------------------------------------------------------------
 
-static void must_have_costs_of_its_architecture(const fixture *f, const cop_candidate *c)
+static void must_have_costs_of_its_architecture(const space_fixture *f, const cop_candidate *c)
 {
     const cop_arch arch = cop_candidate_arch(c, &f->teacher);
     const cop_cost cost = cop_cost_of(&arch, 1, 4096, COP_BF16, COP_BF16);
@@ -88,7 +44,7 @@ static bool is_listed(const cop_candidate *candidates, int64_t count, const char
 static void compare(const char *text, int64_t size)
 {
     cop_error err = {0};
-    fixture f;
+    space_fixture f;
     cop_candidate *found = NULL;
     cop_space_report report = {0};
     cop_space_report counted = {0};
@@ -100,7 +56,7 @@ static void compare(const char *text, int64_t size)
     int64_t only[2] = {0};
     double nearest[2] = {HUGE_VAL, 0.0};
 
-    assert_int_equal(open_space(&f, 4, text, &err), COP_OK);
+    assert_int_equal(space_open_domain(&f, biased(4), text, NULL, &err), COP_OK);
     assert_int_equal(cop_space_size(f.space), size);
     assert_int_equal(cop_space_feasible(&found, &count, &report, f.space, &err), COP_OK);
     for (int64_t i = 0; i < size; i++) {
@@ -144,7 +100,7 @@ static void compare(const char *text, int64_t size)
     assert_int_equal(cop_space_walk(f.space, &counted, NULL, NULL, &err), COP_OK);
     assert_memory_equal(&counted, &report, sizeof report);
     cop_free(found);
-    release(&f);
+    space_release(&f);
 }
 
 static void the_walk_finds_what_every_point_says(void **state)
@@ -228,7 +184,7 @@ static void genomes_and_candidates_stand_for_one_another(void **state)
 {
     (void)state;
     cop_error err = {0};
-    fixture f;
+    space_fixture f;
     int64_t distinct = 0;
     int64_t feasible = 0;
     cop_candidate *found = NULL;
@@ -239,10 +195,10 @@ static void genomes_and_candidates_stand_for_one_another(void **state)
     int layer = 0;
 
     assert_int_equal(
-        open_space(&f, 4,
-                   "space: {layers: [3, 1], heads@layer: [8, 4], ffn@layer: [128, 64], "
-                   "hidden: [64, 48]}\nbudget: {params: {max: 120000}}\n",
-                   &err),
+        space_open_domain(&f, biased(4),
+                          "space: {layers: [3, 1], heads@layer: [8, 4], ffn@layer: [128, 64], "
+                          "hidden: [64, 48]}\nbudget: {params: {max: 120000}}\n",
+                          NULL, &err),
         COP_OK);
     const cop_domain *view = cop_space_domain_view(f.domain);
     assert_int_equal(view->axes, 2 + 3 * 2);
@@ -279,14 +235,14 @@ static void genomes_and_candidates_stand_for_one_another(void **state)
     assert_int_equal(distinct, cop_space_size(f.space));
     assert_int_equal(feasible, count);
     cop_free(found);
-    release(&f);
+    space_release(&f);
 }
 
 static void a_space_beyond_any_list_has_size_and_candidates(void **state)
 {
     (void)state;
     cop_error err = {0};
-    fixture f;
+    space_fixture f;
     cop_text digits = {0};
     cop_space_report report = {0};
     cop_candidate *found = NULL;
@@ -296,12 +252,12 @@ static void a_space_beyond_any_list_has_size_and_candidates(void **state)
     int32_t back[COP_DOMAIN_AXES_MAX] = {0};
 
     // (4 pairs of heads x 5 widths)^40 + (…)^39, at two hidden sizes.
-    assert_int_equal(open_space(&f, 40,
-                                "space: {layers: [40, 39], heads@layer: [8, 4, 2], "
-                                "kv_heads@layer: [4, 2], hidden: [64, 32],\n"
-                                "  ffn@layer: [128, 96, 64, 48, 32]}\n"
-                                "budget: {params: {max: 1e6}}\n",
-                                &err),
+    assert_int_equal(space_open_domain(&f, biased(40),
+                                       "space: {layers: [40, 39], heads@layer: [8, 4, 2], "
+                                       "kv_heads@layer: [4, 2], hidden: [64, 32],\n"
+                                       "  ffn@layer: [128, 96, 64, 48, 32]}\n"
+                                       "budget: {params: {max: 1e6}}\n",
+                                       NULL, &err),
                      COP_OK);
     assert_int_equal(cop_space_size(f.space), INT64_MAX);
     assert_int_equal(cop_space_append_size(f.space, &digits, &err), COP_OK);
@@ -334,7 +290,7 @@ static void a_space_beyond_any_list_has_size_and_candidates(void **state)
     assert_int_equal(c.grid_index, INT64_MAX);
     assert_true(cop_space_domain_genome(f.domain, &c, back));
     assert_memory_equal(back, genome, (size_t)view->axes * sizeof *back);
-    release(&f);
+    space_release(&f);
 }
 
 // --- Refusals -----------------------------------------------------------------------------------
@@ -370,15 +326,16 @@ static void what_cannot_be_is_refused_with_its_place(void **state)
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        fixture f;
+        space_fixture f;
         cop_error err = {0};
-        assert_int_equal(open_space(&f, 4, cases[i].text, &err), COP_ERR_CONFIG);
+        assert_int_equal(space_open_domain(&f, biased(4), cases[i].text, NULL, &err),
+                         COP_ERR_CONFIG);
         assert_string_equal(err.message, cases[i].message);
-        release(&f);
+        space_release(&f);
     }
 }
 
-static cop_status list_all(fixture *f, cop_error *err)
+static cop_status list_all(space_fixture *f, cop_error *err)
 {
     cop_status status = COP_OK;
     cop_candidate *found = NULL;
@@ -386,10 +343,11 @@ static cop_status list_all(fixture *f, cop_error *err)
     cop_text digits = {0};
     int64_t count = 0;
 
-    COP_TRY(status, open_space(f, 4,
-                               "space: {layers: [3, 2], heads@layer: [8, 4], ffn@layer: [64, 128], "
-                               "hidden: [64, 32]}\n",
-                               err));
+    COP_TRY(status,
+            space_open_domain(f, biased(4),
+                              "space: {layers: [3, 2], heads@layer: [8, 4], ffn@layer: [64, 128], "
+                              "hidden: [64, 32]}\n",
+                              NULL, err));
     COP_TRY(status, cop_space_feasible(&found, &count, &report, f->space, err));
     COP_TRY(status, cop_space_append_size(f->space, &digits, err));
 
@@ -405,13 +363,13 @@ static void survives_every_failed_allocation(void **state)
     const size_t live = cop_alloc_live_blocks();
     cop_status status = COP_ERR_NOMEM;
     for (size_t n = 0; status != COP_OK && n < 1000; n++) {
-        fixture f;
+        space_fixture f;
         cop_error err = {0};
         cop_alloc_fail_after(n);
         status = list_all(&f, &err);
         cop_alloc_fail_after(SIZE_MAX);
         assert_true(status == COP_OK || status == COP_ERR_NOMEM);
-        release(&f);
+        space_release(&f);
         assert_int_equal(cop_alloc_live_blocks(), live);
     }
     assert_int_equal(status, COP_OK);

@@ -11,63 +11,10 @@
 #include "base/rng.h"
 #include "model/arch_json.h"
 #include "search/space_internal.h"
+#include "tests/search/space_fixture.h"
 #include "tests/support.h"
 
 #define STUDIES COP_SOURCE_DIR "/configs/studies/"
-
-typedef struct space_fixture {
-    cop_study_file study;
-    cop_arch teacher;
-    cop_space *space;
-    cop_candidate *found;
-    int64_t count;
-    cop_space_report report;
-} space_fixture;
-
-static cop_arch small_teacher(void)
-{
-    cop_arch arch = {.family = COP_FAMILY_LLAMA,
-                     .vocab = 256,
-                     .hidden = 64,
-                     .head_dim = 16,
-                     .context = 128,
-                     .layers = 4,
-                     .norm = COP_NORM_RMS,
-                     .norm_eps = 1e-5,
-                     .is_gated = true,
-                     .rope = {.theta = 1e4, .partial = 1.0},
-                     .initializer_range = 0.02,
-                     .bos = -1,
-                     .eos = -1};
-    for (int i = 0; i < 4; i++) {
-        arch.layer[i] = (cop_layer_arch){.heads = 8, .kv_heads = 4, .ffn = 128};
-    }
-    return arch;
-}
-
-static void release(space_fixture *f)
-{
-    cop_free(f->found);
-    cop_space_destroy(f->space);
-    cop_study_file_release(&f->study);
-    *f = (space_fixture){0};
-}
-
-// Parses `text`, makes its space on the small teacher and scans it.
-static cop_status scan(space_fixture *f, const char *text, cop_error *err)
-{
-    char yaml[1024];
-    cop_status status = COP_OK;
-
-    *f = (space_fixture){.teacher = small_teacher()};
-    (void)snprintf(yaml, sizeof yaml, "teacher: t\n%s", text);
-    COP_TRY(status, cop_study_file_parse(&f->study, "s.yaml", yaml, strlen(yaml), false, err));
-    COP_TRY(status, cop_space_create(&f->space, &f->study, &f->teacher, err));
-    COP_TRY(status, cop_space_feasible(&f->found, &f->count, &f->report, f->space, err));
-
-done:
-    return status;
-}
 
 // --- The published searches ---------------------------------------------------------------------
 
@@ -126,7 +73,7 @@ static void check_published(const char *path, int64_t size, const published *row
             assert_int_equal(f.found[i].cost.params_non_embedding, rows[i].params_non_embedding);
         }
     }
-    release(&f);
+    space_release(&f);
 }
 
 static void minitron_8b_has_exactly_the_fifteen_rows_of_table_19(void **state)
@@ -149,14 +96,15 @@ static void costs_are_those_of_the_cost_model(void **state)
     cop_error err = {0};
     cop_rng *rng = NULL;
     space_fixture f;
-    assert_int_equal(scan(&f,
-                          "space: {layers: {from: 1, to: 4, step: 1}, heads: {from: 2, to: 8, "
-                          "step: 2}, kv_heads: [1, 2, 3, 4], ffn: {divisor: 1, max_cut: 0.9}, "
-                          "hidden: {divisor: 1, max_cut: 0.9}}\n"
-                          "budget: {memory_bytes: {batch: 3, sequence: 77, weights: f32, kv: "
-                          "bf16}, flops_per_token: {sequence: 55}}\n",
-                          &err),
-                     COP_OK);
+    assert_int_equal(
+        space_scan(&f, space_teacher(4),
+                   "space: {layers: {from: 1, to: 4, step: 1}, heads: {from: 2, to: 8, "
+                   "step: 2}, kv_heads: [1, 2, 3, 4], ffn: {divisor: 1, max_cut: 0.9}, "
+                   "hidden: {divisor: 1, max_cut: 0.9}}\n"
+                   "budget: {memory_bytes: {batch: 3, sequence: 77, weights: f32, kv: "
+                   "bf16}, flops_per_token: {sequence: 55}}\n",
+                   &err),
+        COP_OK);
     assert_int_equal(cop_rng_create(&rng, 1, COP_RNG_TEST, 0, &err), COP_OK);
 
     for (int variant = 0; variant < 32; variant++) {
@@ -184,7 +132,7 @@ static void costs_are_those_of_the_cost_model(void **state)
         }
     }
     cop_rng_destroy(rng);
-    release(&f);
+    space_release(&f);
 }
 
 static void the_scan_finds_what_a_walk_over_all_points_finds(void **state)
@@ -192,13 +140,14 @@ static void the_scan_finds_what_a_walk_over_all_points_finds(void **state)
     (void)state;
     cop_error err = {0};
     space_fixture f;
-    assert_int_equal(scan(&f,
-                          "space: {layers: [4, 2, 3], heads: [8, 4, 6], kv_heads: [4, 2, 3], "
-                          "ffn_ratio: {from: 0.5, to: 2.5, step: 0.03}, hidden: [40, 64, 52]}\n"
-                          "budget: {params: {min: 60000, max: 90000}, flops_per_token: {max: "
-                          "2e5, sequence: 64}}\n",
-                          &err),
-                     COP_OK);
+    assert_int_equal(
+        space_scan(&f, space_teacher(4),
+                   "space: {layers: [4, 2, 3], heads: [8, 4, 6], kv_heads: [4, 2, 3], "
+                   "ffn_ratio: {from: 0.5, to: 2.5, step: 0.03}, hidden: [40, 64, 52]}\n"
+                   "budget: {params: {min: 60000, max: 90000}, flops_per_token: {max: "
+                   "2e5, sequence: 64}}\n",
+                   &err),
+        COP_OK);
 
     int64_t next = 0;
     int64_t invalid = 0;
@@ -229,7 +178,7 @@ static void the_scan_finds_what_a_walk_over_all_points_finds(void **state)
     assert_int_equal(f.report.invalid, invalid);
     assert_int_equal(f.report.duplicates, duplicates);
     assert_true(invalid > 0 && duplicates > 0);
-    release(&f);
+    space_release(&f);
 }
 
 static void absent_axes_keep_the_teachers_values(void **state)
@@ -237,14 +186,14 @@ static void absent_axes_keep_the_teachers_values(void **state)
     (void)state;
     cop_error err = {0};
     space_fixture f;
-    assert_int_equal(scan(&f, "", &err), COP_OK);
+    assert_int_equal(space_scan(&f, space_teacher(4), "", &err), COP_OK);
     assert_int_equal(f.report.size, 1);
     assert_string_equal(f.found[0].id, "L4-C64-H8-K4-F128");
     assert_true(isnan(f.found[0].ffn_ratio));
 
     const cop_arch arch = cop_candidate_arch(&f.found[0], &f.teacher);
     assert_memory_equal(&arch, &f.teacher, sizeof arch);
-    release(&f);
+    space_release(&f);
 }
 
 static void a_divisor_lists_multiples_down_to_the_cut(void **state)
@@ -252,12 +201,14 @@ static void a_divisor_lists_multiples_down_to_the_cut(void **state)
     (void)state;
     cop_error err = {0};
     space_fixture f;
-    assert_int_equal(scan(&f, "space: {hidden: {divisor: 16, max_cut: 0.5}}\n", &err), COP_OK);
+    assert_int_equal(
+        space_scan(&f, space_teacher(4), "space: {hidden: {divisor: 16, max_cut: 0.5}}\n", &err),
+        COP_OK);
     assert_int_equal(f.count, 3);
     assert_int_equal(f.found[0].hidden, 32);
     assert_int_equal(f.found[1].hidden, 48);
     assert_int_equal(f.found[2].hidden, 64);
-    release(&f);
+    space_release(&f);
 }
 
 static void a_ratio_that_is_not_whole_is_rounded_to_a_multiple_of_eight(void **state)
@@ -265,11 +216,12 @@ static void a_ratio_that_is_not_whole_is_rounded_to_a_multiple_of_eight(void **s
     (void)state;
     cop_error err = {0};
     space_fixture f;
-    assert_int_equal(scan(&f, "space: {ffn_ratio: [1.05, 1.5, 0.02]}\n", &err), COP_OK);
+    assert_int_equal(
+        space_scan(&f, space_teacher(4), "space: {ffn_ratio: [1.05, 1.5, 0.02]}\n", &err), COP_OK);
     assert_int_equal(f.found[0].ffn, 64); // 67.2
     assert_int_equal(f.found[1].ffn, 96);
     assert_int_equal(f.found[2].ffn, 8); // 1.28
-    release(&f);
+    space_release(&f);
 }
 
 // --- What is refused ----------------------------------------------------------------------------
@@ -309,10 +261,10 @@ static void impossible_values_are_refused_with_their_place(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         space_fixture f;
         cop_error err = {0};
-        const cop_status status = scan(&f, cases[i].text, &err);
+        const cop_status status = space_scan(&f, space_teacher(4), cases[i].text, &err);
         assert_int_equal(status, COP_ERR_CONFIG);
         assert_string_equal(err.message, cases[i].message);
-        release(&f);
+        space_release(&f);
     }
 }
 
@@ -320,7 +272,7 @@ static void a_cache_too_large_to_count_is_refused(void **state)
 {
     (void)state;
     cop_error err = {0};
-    space_fixture f = {.teacher = small_teacher()};
+    space_fixture f = {.teacher = space_teacher(4)};
     const char *text = "teacher: t\n"
                        "budget: {memory_bytes: {batch: 65536, sequence: 1073741824}}\n";
     f.teacher.head_dim = COP_ARCH_HEAD_DIM_MAX;
@@ -330,7 +282,7 @@ static void a_cache_too_large_to_count_is_refused(void **state)
     assert_string_equal(err.message,
                         "s.yaml: budget.memory_bytes: the KV cache of 65536 sequences of "
                         "1073741824 tokens has 3.68935e+19 bytes (allowed: up to 4.61169e+18)");
-    release(&f);
+    space_release(&f);
 }
 
 static void the_report_says_what_each_bound_excludes(void **state)
@@ -339,12 +291,13 @@ static void the_report_says_what_each_bound_excludes(void **state)
     cop_error err = {0};
     space_fixture f;
     // Parameters at 1..4 layers: 82,112, 131,392, 180,672 and 229,952.
-    assert_int_equal(scan(&f,
-                          "space: {layers: [1, 2, 3, 4]}\n"
-                          "budget: {params: {min: 100000, max: 160000}, params_non_embedding: "
-                          "{max: 120000}}\n",
-                          &err),
-                     COP_OK);
+    assert_int_equal(
+        space_scan(&f, space_teacher(4),
+                   "space: {layers: [1, 2, 3, 4]}\n"
+                   "budget: {params: {min: 100000, max: 160000}, params_non_embedding: "
+                   "{max: 120000}}\n",
+                   &err),
+        COP_OK);
     assert_int_equal(f.report.bounds, 3);
     assert_string_equal(f.report.bound[0].text, "params >= 100000");
     assert_int_equal(f.report.bound[0].excluded, 1);
@@ -353,7 +306,7 @@ static void the_report_says_what_each_bound_excludes(void **state)
     assert_int_equal(f.report.bound[1].excluded + f.report.bound[0].excluded + f.report.feasible,
                      4);
     assert_true(f.report.bound[1].nearest > 160000);
-    release(&f);
+    space_release(&f);
 }
 
 static void survives_every_failed_allocation(void **state)
@@ -365,10 +318,11 @@ static void survives_every_failed_allocation(void **state)
         space_fixture f;
         cop_error err = {0};
         cop_alloc_fail_after(n);
-        status = scan(&f, "space: {layers: [1, 2], ffn_ratio: [1, 2]}\n", &err);
+        status =
+            space_scan(&f, space_teacher(4), "space: {layers: [1, 2], ffn_ratio: [1, 2]}\n", &err);
         cop_alloc_fail_after(SIZE_MAX);
         assert_true(status == COP_OK || status == COP_ERR_NOMEM);
-        release(&f);
+        space_release(&f);
         assert_int_equal(cop_alloc_live_blocks(), live);
     }
     assert_int_equal(status, COP_OK);
