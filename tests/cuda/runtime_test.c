@@ -14,37 +14,30 @@
 
 static cop_backend *cuda;
 
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        fail_msg("%s", err->message);
-    }
-}
-
 static void *device(uint64_t bytes, const char *name)
 {
     void *memory = NULL;
     cop_error err = {0};
-    ok(cop_backend_alloc(cuda, &memory, bytes, name, &err), &err);
+    must_succeed(cop_backend_alloc(cuda, &memory, bytes, name, &err), &err);
     return memory;
 }
 
 static void upload(cop_stream *stream, void *to, const void *from, uint64_t bytes)
 {
     cop_error err = {0};
-    ok(cop_backend_to_device(cuda, stream, to, from, bytes, &err), &err);
+    must_succeed(cop_backend_to_device(cuda, stream, to, from, bytes, &err), &err);
 }
 
 static void download(cop_stream *stream, void *to, const void *from, uint64_t bytes)
 {
     cop_error err = {0};
-    ok(cop_backend_to_host(cuda, stream, to, from, bytes, &err), &err);
+    must_succeed(cop_backend_to_host(cuda, stream, to, from, bytes, &err), &err);
 }
 
 static void synchronize(cop_stream *stream)
 {
     cop_error err = {0};
-    ok(cop_backend_synchronize(cuda, stream, &err), &err);
+    must_succeed(cop_backend_synchronize(cuda, stream, &err), &err);
 }
 
 static void pattern(unsigned char *out, size_t bytes, unsigned seed)
@@ -60,7 +53,7 @@ static cop_stream *stream_of(void)
 {
     cop_stream *stream = NULL;
     cop_error err = {0};
-    ok(cuda->type->stream_create(cuda, &stream, &err), &err);
+    must_succeed(cuda->type->stream_create(cuda, &stream, &err), &err);
     return stream;
 }
 
@@ -99,7 +92,7 @@ static void too_much_memory_is_refused_with_what_is_free(void **state)
     cop_error err = {0};
     char expected[96];
     (void)state;
-    ok(cop_backend_info(cuda, &info, &err), &err);
+    must_succeed(cop_backend_info(cuda, &info, &err), &err);
     assert_false(info.is_host_memory);
     assert_true(info.has_graphs);
     assert_int_equal(
@@ -181,9 +174,9 @@ static void files_are_read_at_any_offset_and_size(void **state)
     void *memory = device(file_bytes, "test: file");
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         cop_error err = {0};
-        ok(cop_backend_read_file(cuda, NULL, memory, file, parts[i].offset, parts[i].bytes,
-                                 "weights.bin", &err),
-           &err);
+        must_succeed(cop_backend_read_file(cuda, NULL, memory, file, parts[i].offset,
+                                           parts[i].bytes, "weights.bin", &err),
+                     &err);
         download(NULL, back, memory, parts[i].bytes);
         synchronize(NULL);
         assert_memory_equal(back, content + parts[i].offset, parts[i].bytes);
@@ -229,11 +222,11 @@ static void a_stream_waits_for_another_when_told_to(void **state)
         host[i] = (float)i;
     }
     upload(first, a, host, sizeof host);
-    ok(cuda->type->stream_wait(cuda, second, first, &err), &err);
-    ok(cop_backend_on_device(cuda, second, b, a, sizeof host, &err), &err);
+    must_succeed(cuda->type->stream_wait(cuda, second, first, &err), &err);
+    must_succeed(cop_backend_on_device(cuda, second, b, a, sizeof host, &err), &err);
     // What comes later on the first stream is not waited for; this one waits for the second.
-    ok(cuda->type->stream_wait(cuda, first, second, &err), &err);
-    ok(cop_backend_zero(cuda, first, a, sizeof host, &err), &err);
+    must_succeed(cuda->type->stream_wait(cuda, first, second, &err), &err);
+    must_succeed(cop_backend_zero(cuda, first, a, sizeof host, &err), &err);
     memset(host, 0, sizeof host);
     download(second, host, b, sizeof host);
     synchronize(second);
@@ -315,18 +308,18 @@ static void a_graph_does_on_new_input_what_its_calls_did(void **state)
     (void)state;
     operands self = operands_of();
     fill(&self, 1);
-    ok(work(self.stream, self.m, self.scratch, &err), &err); // plans are made outside
+    must_succeed(work(self.stream, self.m, self.scratch, &err), &err); // plans are made outside
     synchronize(self.stream);
-    ok(cuda->type->graph_begin(cuda, self.stream, &err), &err);
-    ok(work(self.stream, self.m, self.scratch, &err), &err);
-    ok(cuda->type->graph_end(cuda, self.stream, &graph, &err), &err);
+    must_succeed(cuda->type->graph_begin(cuda, self.stream, &err), &err);
+    must_succeed(work(self.stream, self.m, self.scratch, &err), &err);
+    must_succeed(cuda->type->graph_end(cuda, self.stream, &graph, &err), &err);
     assert_non_null(graph);
     for (unsigned seed = 2; seed < 5; seed++) {
         fill(&self, seed);
-        ok(work(self.stream, self.m, self.scratch, &err), &err);
+        must_succeed(work(self.stream, self.m, self.scratch, &err), &err);
         download(self.stream, want, self.m[3], sizeof want);
-        ok(cop_backend_zero(cuda, self.stream, self.m[3], sizeof want, &err), &err);
-        ok(cuda->type->graph_run(cuda, self.stream, graph, &err), &err);
+        must_succeed(cop_backend_zero(cuda, self.stream, self.m[3], sizeof want, &err), &err);
+        must_succeed(cuda->type->graph_run(cuda, self.stream, graph, &err), &err);
         download(self.stream, got, self.m[3], sizeof got);
         synchronize(self.stream);
         assert_memory_equal(got, want, sizeof got);
@@ -352,8 +345,8 @@ static void a_failure_inside_ends_without_a_graph(void **state)
                                .b = cop_matrix_dense(self.m[1], COP_F32, SIDE, SIDE),
                                .c = cop_matrix_dense(self.m[2], COP_F32, SIDE, SIDE)};
         cop_status status = COP_OK;
-        ok(cuda->type->graph_begin(cuda, self.stream, &err), &err);
-        ok(work(self.stream, self.m, self.scratch, &err), &err);
+        must_succeed(cuda->type->graph_begin(cuda, self.stream, &err), &err);
+        must_succeed(work(self.stream, self.m, self.scratch, &err), &err);
         switch (what) {
         case 0: status = cop_backend_synchronize(cuda, self.stream, &err); break;
         case 1: status = cop_backend_to_device(cuda, self.stream, self.m[0], word, 4, &err); break;
@@ -368,7 +361,7 @@ static void a_failure_inside_ends_without_a_graph(void **state)
         assert_null(graph);
         assert_string_equal(err.message, "cuda: graph: a call that was to be recorded failed "
                                          "(allowed: none)");
-        ok(work(self.stream, self.m, self.scratch, &err), &err);
+        must_succeed(work(self.stream, self.m, self.scratch, &err), &err);
         synchronize(self.stream);
     }
     cop_graph *graph = NULL;
@@ -387,16 +380,16 @@ static void two_backends_work_side_by_side(void **state)
     uint32_t here_value = 1;
     uint32_t there_value = 2;
     (void)state;
-    ok(cop_test_cuda_backend(&other, &err), &err);
+    must_succeed(cop_test_cuda_backend(&other, &err), &err);
     void *here = device(4, "test: here");
-    ok(cop_backend_alloc(other, &there, 4, "test: there", &err), &err);
+    must_succeed(cop_backend_alloc(other, &there, 4, "test: there", &err), &err);
     upload(NULL, here, &here_value, 4);
-    ok(cop_backend_to_device(other, NULL, there, &there_value, 4, &err), &err);
+    must_succeed(cop_backend_to_device(other, NULL, there, &there_value, 4, &err), &err);
     here_value = there_value = 0;
     download(NULL, &here_value, here, 4);
-    ok(cop_backend_to_host(other, NULL, &there_value, there, 4, &err), &err);
+    must_succeed(cop_backend_to_host(other, NULL, &there_value, there, 4, &err), &err);
     synchronize(NULL);
-    ok(cop_backend_synchronize(other, NULL, &err), &err);
+    must_succeed(cop_backend_synchronize(other, NULL, &err), &err);
     assert_int_equal(here_value, 1);
     assert_int_equal(there_value, 2);
     cop_backend_free(cuda, here);

@@ -11,54 +11,21 @@
 #include "base/json.h"
 #include "report/embedded.h"
 #include "report/picture.h"
+#include "tests/report/made.h"
 #include "tests/search/synthetic.h"
 #include "tests/support.h"
 
 enum { SEQUENCES = 12 };
-
-// A study read back and analysed.
-typedef struct made {
-    cop_store *store;
-    cop_snapshot snapshot;
-    cop_report report;
-    json_t *document;
-} made;
-
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
-static void make(made *m, const char *directory)
-{
-    cop_error err = {0};
-    *m = (made){0};
-    ok(cop_store_open(&m->store, directory, COP_STORE_READ, &err), &err);
-    ok(cop_snapshot_read(&m->snapshot, m->store, &err), &err);
-    ok(cop_report_create(&m->report, &m->snapshot, directory, &err), &err);
-    ok(cop_report_json(&m->document, &m->report, &err), &err);
-}
-
-static void release(made *m)
-{
-    json_decref(m->document);
-    cop_report_release(&m->report);
-    cop_snapshot_release(&m->snapshot);
-    cop_store_destroy(m->store);
-}
 
 // The study "whole", which the group made once, under another name.
 static void copy_study(const char *directory)
 {
     char path[64];
     cop_error err = {0};
-    ok(cop_file_remove_tree(directory, &err), &err);
-    ok(cop_file_make_directory(directory, &err), &err);
+    must_succeed(cop_file_remove_tree(directory, &err), &err);
+    must_succeed(cop_file_make_directory(directory, &err), &err);
     (void)snprintf(path, sizeof path, "%s/study.db", directory);
-    ok(cop_file_copy(path, "whole/study.db", &err), &err);
+    must_succeed(cop_file_copy(path, "whole/study.db", &err), &err);
 }
 
 static int make_whole(void **state)
@@ -140,7 +107,7 @@ static void has_every_key_that_programs_rely_on(void **state)
     assert_int_equal(json_integer_value(json_object_get(m.document, "tokens")),
                      20 * 500000 + 10 * 1500000 + 7 * 4000000);
     assert_string_equal(text_at(json_object_get(m.document, "study"), "name"), "tiny");
-    release(&m);
+    made_release(&m);
 }
 
 static void keeps_stages_apart(void **state)
@@ -177,7 +144,7 @@ static void keeps_stages_apart(void **state)
     assert_int_equal(json_integer_value(json_object_get(first, "promoted")) +
                          json_integer_value(json_object_get(first, "rescued")),
                      20);
-    release(&m);
+    made_release(&m);
 }
 
 // --- CSV ----------------------------------------------------------------------------------------
@@ -223,13 +190,13 @@ static void writes_a_table_that_reads_back(void **state)
     int rows = 0;
     copy_study("table");
     cop_store *store = NULL;
-    ok(cop_store_open(&store, "table", COP_STORE_OWN, &err), &err);
-    ok(cop_store_state(store, "L8-C256-H8-K2-F1152", COP_STATE_FAILED,
-                       "said \"no\", twice,\nand stopped", &err),
-       &err);
+    must_succeed(cop_store_open(&store, "table", COP_STORE_OWN, &err), &err);
+    must_succeed(cop_store_state(store, "L8-C256-H8-K2-F1152", COP_STATE_FAILED,
+                                 "said \"no\", twice,\nand stopped", &err),
+                 &err);
     cop_store_destroy(store);
     make(&m, "table");
-    ok(cop_report_csv(&csv, &m.report, &err), &err);
+    must_succeed(cop_report_csv(&csv, &m.report, &err), &err);
     const char *at = read_record(cop_text_view(&csv), header, &columns);
     assert_string_equal(header[0], "id");
     assert_string_equal(header[10], "loss");
@@ -254,7 +221,7 @@ static void writes_a_table_that_reads_back(void **state)
     }
     assert_int_equal(rows, 66 + 1);
     cop_text_release(&csv);
-    release(&m);
+    made_release(&m);
 }
 
 static void documents_every_column(void **state)
@@ -267,8 +234,9 @@ static void documents_every_column(void **state)
     static char header[64][256];
     int columns = 0;
     make(&m, "whole");
-    ok(cop_report_csv(&csv, &m.report, &err), &err);
-    ok(cop_file_read(&page, NULL, COP_SOURCE_DIR "/docs/study.md", (size_t)1 << 20, &err), &err);
+    must_succeed(cop_report_csv(&csv, &m.report, &err), &err);
+    must_succeed(cop_file_read(&page, NULL, COP_SOURCE_DIR "/docs/study.md", (size_t)1 << 20, &err),
+                 &err);
     (void)read_record(cop_text_view(&csv), header, &columns);
     for (int i = 0; i < columns; i++) {
         char name[300];
@@ -279,7 +247,7 @@ static void documents_every_column(void **state)
     }
     cop_free(page);
     cop_text_release(&csv);
-    release(&m);
+    made_release(&m);
 }
 
 // --- Page ---------------------------------------------------------------------------------------
@@ -302,13 +270,14 @@ static void makes_a_page_that_needs_nothing_else(void **state)
     for (int with_charts = 0; with_charts < 2; with_charts++) {
         cop_text page = {0};
         json_t *read = NULL;
-        ok(cop_report_html(&page, &m.report, m.document, with_charts == 1, &err), &err);
+        must_succeed(cop_report_html(&page, &m.report, m.document, with_charts == 1, &err), &err);
         const char *html = cop_text_view(&page);
         const char *data = strstr(html, "id=\"data\">");
         assert_non_null(data);
         data += strlen("id=\"data\">");
-        ok(cop_json_parse(&read, "data", data, (size_t)(strstr(data, "</script>") - data), &err),
-           &err);
+        must_succeed(
+            cop_json_parse(&read, "data", data, (size_t)(strstr(data, "</script>") - data), &err),
+            &err);
         assert_true(json_equal(read, m.document));
         json_decref(read);
         assert_int_equal(count_of(html, "<script src"), 0);
@@ -325,7 +294,7 @@ static void makes_a_page_that_needs_nothing_else(void **state)
         assert_int_equal(count_of(html, "@DATA@") + count_of(html, "@TITLE@"), 0);
         cop_text_release(&page);
     }
-    release(&m);
+    made_release(&m);
 }
 
 static void escapes_what_a_study_is_called(void **state)
@@ -338,14 +307,15 @@ static void escapes_what_a_study_is_called(void **state)
     double values[1][SEQUENCES] = {{0.5}};
     small_study("evil", 1, values);
     cop_store *store = NULL;
-    ok(cop_store_open(&store, "evil", COP_STORE_OWN, &err), &err);
-    ok(cop_store_set(store, "study", "/x/</script><script>alert(1).yaml", &err), &err);
-    ok(cop_store_set(store, "command", evil, &err), &err);
-    ok(cop_store_set(store, "device", "\xff\xfe not UTF-8", &err), &err);
-    ok(cop_store_state(store, "L2-C64-H2-K2-F256", COP_STATE_ELIMINATED, evil, &err), &err);
+    must_succeed(cop_store_open(&store, "evil", COP_STORE_OWN, &err), &err);
+    must_succeed(cop_store_set(store, "study", "/x/</script><script>alert(1).yaml", &err), &err);
+    must_succeed(cop_store_set(store, "command", evil, &err), &err);
+    must_succeed(cop_store_set(store, "device", "\xff\xfe not UTF-8", &err), &err);
+    must_succeed(cop_store_state(store, "L2-C64-H2-K2-F256", COP_STATE_ELIMINATED, evil, &err),
+                 &err);
     cop_store_destroy(store);
     make(&m, "evil");
-    ok(cop_report_html(&page, &m.report, m.document, false, &err), &err);
+    must_succeed(cop_report_html(&page, &m.report, m.document, false, &err), &err);
     const char *html = cop_text_view(&page);
     assert_int_equal(count_of(html, "</script"), 3); // data, library, page
     assert_int_equal(count_of(html, "<script"), 3);
@@ -355,7 +325,7 @@ static void escapes_what_a_study_is_called(void **state)
     assert_string_equal(text_at(provenance, "command"), evil);
     assert_string_equal(text_at(json_object_get(provenance, "facts"), "device"), "?? not UTF-8");
     cop_text_release(&page);
-    release(&m);
+    made_release(&m);
 }
 
 // --- Odd studies ---------------------------------------------------------------------------------
@@ -372,11 +342,11 @@ static void describes_an_empty_study(void **state)
     assert_true(json_is_null(json_object_get(pick, "id")));
     assert_string_equal(text_at(pick, "reason"), "no candidate has a finished stage yet");
     assert_int_equal(json_array_size(json_object_get(m.document, "front")), 0);
-    ok(cop_report_csv(&csv, &m.report, &err), &err);
+    must_succeed(cop_report_csv(&csv, &m.report, &err), &err);
     assert_int_equal(count_of(cop_text_view(&csv), "\r\n"), 1);
-    ok(cop_report_write(&m.report, "empty", &err), &err);
+    must_succeed(cop_report_write(&m.report, "empty", &err), &err);
     cop_text_release(&csv);
-    release(&m);
+    made_release(&m);
 }
 
 static void describes_a_single_candidate(void **state)
@@ -391,8 +361,8 @@ static void describes_a_single_candidate(void **state)
     assert_string_equal(text_at(pick, "id"), "L2-C64-H2-K2-F256");
     assert_true(json_is_null(json_object_get(pick, "runner_up")));
     assert_true(json_is_null(json_object_get(json_object_get(m.document, "knee"), "by_distance")));
-    ok(cop_report_write(&m.report, "single", &err), &err);
-    release(&m);
+    must_succeed(cop_report_write(&m.report, "single", &err), &err);
+    made_release(&m);
 }
 
 static void writes_null_for_what_is_not_finite(void **state)
@@ -409,24 +379,24 @@ static void writes_null_for_what_is_not_finite(void **state)
     const json_t *loss = json_object_get(json_object_get(c, "metrics"), "loss");
     assert_true(json_is_null(json_object_get(loss, "value")));
     assert_true(json_is_null(json_object_get(loss, "high")));
-    ok(cop_report_csv(&csv, &m.report, &err), &err);
+    must_succeed(cop_report_csv(&csv, &m.report, &err), &err);
     assert_int_equal(count_of(cop_text_view(&csv), "nan"), 0);
     assert_int_equal(count_of(cop_text_view(&csv), "inf"), 0);
     cop_picture_front(&picture, &m.report);
     assert_int_equal(count_of(cop_text_view(&picture), "<circle"), 2); // one point, and the pick
     assert_int_equal(count_of(cop_text_view(&picture), "nan"), 0);
     cop_text_release(&picture);
-    ok(cop_report_write(&m.report, "finite", &err), &err);
+    must_succeed(cop_report_write(&m.report, "finite", &err), &err);
     cop_text_release(&csv);
-    release(&m);
+    made_release(&m);
 
     double all[2][SEQUENCES] = {{(double)NAN}, {(double)NAN}}; // nothing to pick
     small_study("finite", 2, all);
     make(&m, "finite");
     assert_false(m.report.has_pick);
     assert_int_equal(m.report.front_count, 0);
-    ok(cop_report_write(&m.report, "finite", &err), &err);
-    release(&m);
+    must_succeed(cop_report_write(&m.report, "finite", &err), &err);
+    made_release(&m);
 }
 
 static void finds_the_knee_where_it_is(void **state)
@@ -446,7 +416,7 @@ static void finds_the_knee_where_it_is(void **state)
     assert_true(m.report.step[0].gain.low > 0.5 && m.report.step[0].gain.high < 0.7);
     assert_false(m.report.step[0].is_flat);
     assert_true(m.report.step[0].gain_per_percent > m.report.step[1].gain_per_percent);
-    release(&m);
+    made_release(&m);
 }
 
 static void is_the_same_for_the_same_figures(void **state)
@@ -467,18 +437,19 @@ static void is_the_same_for_the_same_figures(void **state)
         if (i == 1) { // took longer, was interrupted
             cop_store *store = NULL;
             int attempts = 0;
-            ok(cop_store_open(&store, directory, COP_STORE_OWN, &err), &err);
-            ok(cop_store_attempt(store, "L4-C192-H6-K2-F512", 0, &attempts, &err), &err);
-            ok(cop_store_state(store, "L4-C192-H6-K2-F512", COP_STATE_ELIMINATED, "", &err), &err);
-            ok(cop_store_set(store, "finished", "2025-01-31T12:00:00Z", &err), &err);
+            must_succeed(cop_store_open(&store, directory, COP_STORE_OWN, &err), &err);
+            must_succeed(cop_store_attempt(store, "L4-C192-H6-K2-F512", 0, &attempts, &err), &err);
+            must_succeed(
+                cop_store_state(store, "L4-C192-H6-K2-F512", COP_STATE_ELIMINATED, "", &err), &err);
+            must_succeed(cop_store_set(store, "finished", "2025-01-31T12:00:00Z", &err), &err);
             cop_store_destroy(store);
         }
         make(&m, directory);
-        ok(cop_report_csv(&table, &m.report, &err), &err);
+        must_succeed(cop_report_csv(&table, &m.report, &err), &err);
         csv[i] = table.data;
         (void)json_object_del(m.document, "provenance");
-        ok(cop_json_text(&text[i], m.document, 1, &err), &err);
-        release(&m);
+        must_succeed(cop_json_text(&text[i], m.document, 1, &err), &err);
+        made_release(&m);
     }
     assert_string_equal(text[0], text[1]);
     assert_string_equal(csv[0], csv[1]);
@@ -500,11 +471,11 @@ static void refuses_what_it_cannot_write_or_understand(void **state)
     make(&m, "odd");
     assert_int_equal(cop_report_write(&m.report, "odd/none", &err), COP_ERR_IO);
     assert_memory_equal(err.message, "odd/none/report.json", 20);
-    release(&m);
-    ok(cop_store_open(&store, "odd", COP_STORE_OWN, &err), &err);
-    ok(cop_store_set(store, "objectives", "loss,beauty", &err), &err);
+    made_release(&m);
+    must_succeed(cop_store_open(&store, "odd", COP_STORE_OWN, &err), &err);
+    must_succeed(cop_store_set(store, "objectives", "loss,beauty", &err), &err);
     cop_snapshot snapshot = {0};
-    ok(cop_snapshot_read(&snapshot, store, &err), &err);
+    must_succeed(cop_snapshot_read(&snapshot, store, &err), &err);
     assert_int_equal(cop_report_create(&report, &snapshot, "odd", &err), COP_ERR_FORMAT);
     assert_string_equal(err.message,
                         "odd: objectives of the study are unknown: loss,beauty (allowed: loss, "
@@ -535,7 +506,7 @@ static void survives_every_failed_allocation(void **state)
         }
         assert_int_equal(status, COP_ERR_NOMEM);
     }
-    release(&m);
+    made_release(&m);
 }
 
 int main(void)

@@ -7,44 +7,11 @@
 #include "base/alloc.h"
 #include "report/report.h"
 #include "report/surrogate_json.h"
+#include "tests/report/made.h"
 #include "tests/search/synthetic.h"
 #include "tests/support.h"
 
 enum { SEQUENCES = 12 };
-
-// A study read back and analysed.
-typedef struct made {
-    cop_store *store;
-    cop_snapshot snapshot;
-    cop_report report;
-    json_t *document;
-} made;
-
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
-static void make(made *m, const char *directory)
-{
-    cop_error err = {0};
-    *m = (made){0};
-    ok(cop_store_open(&m->store, directory, COP_STORE_READ, &err), &err);
-    ok(cop_snapshot_read(&m->snapshot, m->store, &err), &err);
-    ok(cop_report_create(&m->report, &m->snapshot, directory, &err), &err);
-    ok(cop_report_json(&m->document, &m->report, &err), &err);
-}
-
-static void release(made *m)
-{
-    json_decref(m->document);
-    cop_report_release(&m->report);
-    cop_snapshot_release(&m->snapshot);
-    cop_store_destroy(m->store);
-}
 
 static const char *text_at(const json_t *object, const char *key)
 {
@@ -106,7 +73,7 @@ static void a_grid_says_how_its_front_grew_and_how_far_stages_agree(void **state
         assert_null(json_object_get(json_array_get(list, i), "blocks"));
     }
     assert_true(fabs(best - 1) < 1e-9);
-    release(&m);
+    made_release(&m);
 }
 
 // Five candidates in two batches; the last one's layers differ.
@@ -121,15 +88,15 @@ static void proposed_study(const char *directory)
         c[i] = synthetic_candidate(4 - i, 2 + (i == 4 ? 0 : i), 64, 256);
     }
     cop_candidate_name(&c[4], blocks);
-    ok(cop_store_propose(store, c, 3, 0, 0, &err), &err);
-    ok(cop_store_propose(store, c + 3, 2, 1, 0, &err), &err);
+    must_succeed(cop_store_propose(store, c, 3, 0, 0, &err), &err);
+    must_succeed(cop_store_propose(store, c + 3, 2, 1, 0, &err), &err);
     for (int i = 0; i < 5; i++) {
         double values[SEQUENCES];
         for (int k = 0; k < SEQUENCES; k++) {
             values[k] = 1 + 0.1 * i + 0.01 * k;
         }
         cop_stage_record record = synthetic_record(0, 0, values, SEQUENCES);
-        ok(cop_store_finish_stage(store, c[i].id, &record, NULL, 0, &err), &err);
+        must_succeed(cop_store_finish_stage(store, c[i].id, &record, NULL, 0, &err), &err);
         cop_evaluation_release(&record.evaluation);
     }
     static const char *const facts[][2] = {
@@ -146,7 +113,7 @@ static void proposed_study(const char *directory)
         {"calibration.broken", "{"},
     };
     for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
-        ok(cop_store_set(store, facts[i][0], facts[i][1], &err), &err);
+        must_succeed(cop_store_set(store, facts[i][0], facts[i][1], &err), &err);
     }
     cop_store_destroy(store);
 }
@@ -199,7 +166,7 @@ static void what_a_strategy_proposed_is_told(void **state)
         }
     }
     assert_int_equal(uneven, 1);
-    release(&m);
+    made_release(&m);
 }
 
 // The losses rise in the order proposed, which is the reverse of the grid's.
@@ -223,7 +190,7 @@ static void the_hypervolume_grows_in_the_order_proposed(void **state)
     const double wanted = 1.1 * (1.1 - size);
     assert_true(fabs(json_number_value(json_array_get(json_array_get(history, 0), 1)) - wanted) <
                 1e-12);
-    release(&m);
+    made_release(&m);
 }
 
 static void volumes_are_those_of_the_points(void **state)
@@ -233,7 +200,7 @@ static void volumes_are_those_of_the_points(void **state)
     cop_report_volume v;
     // Out of order; one that is not finite, one that is dominated.
     cop_report_point point[] = {{3, {1, 0}}, {0, {0, 1}}, {1, {(double)NAN, 0}}, {2, {1, 1}}};
-    ok(cop_report_volume_make(&v, point, 4, 2, 6, true, &err), &err);
+    must_succeed(cop_report_volume_make(&v, point, 4, 2, 6, true, &err), &err);
     assert_int_equal(v.points, 3);
     const int64_t evaluations[] = {1, 3, 6};
     // (0, 1) owns 1.1 x 0.1; (1, 0) adds 0.1 x 1.
@@ -244,9 +211,9 @@ static void volumes_are_those_of_the_points(void **state)
     }
     assert_true(v.value == v.history[2] && v.minimum[0] == 0 && v.maximum[1] == 1);
 
-    ok(cop_report_volume_make(&v, point, 0, 2, 0, true, &err), &err);
+    must_succeed(cop_report_volume_make(&v, point, 0, 2, 0, true, &err), &err);
     assert_true(isnan(v.value) && v.points == 0);
-    ok(cop_report_volume_make(&v, point, 1, 5, 1, true, &err), &err);
+    must_succeed(cop_report_volume_make(&v, point, 1, 5, 1, true, &err), &err);
     assert_true(isnan(v.value));
     json_t *none = cop_report_json_volume(&v, &v, 5);
     assert_true(json_is_null(none));
@@ -260,8 +227,8 @@ static void survives_every_failed_allocation(void **state)
     cop_snapshot snapshot = {0};
     cop_store *store = NULL;
     proposed_study("proposed");
-    ok(cop_store_open(&store, "proposed", COP_STORE_READ, &err), &err);
-    ok(cop_snapshot_read(&snapshot, store, &err), &err);
+    must_succeed(cop_store_open(&store, "proposed", COP_STORE_READ, &err), &err);
+    must_succeed(cop_snapshot_read(&snapshot, store, &err), &err);
     const size_t blocks = cop_alloc_live_blocks();
     for (size_t n = 0;; n++) {
         cop_report report = {0};

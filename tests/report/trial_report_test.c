@@ -33,14 +33,6 @@ typedef struct made {
     json_t *document;
 } made;
 
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
 static void set_result(cop_trial_entry *entry, int stage, const double *values, double seconds)
 {
     static const char *const names[] = {"e", "c", "m"};
@@ -60,13 +52,13 @@ static void begin_study(const char *directory, const char *text, cop_store **sto
 {
     char path[128];
     cop_error err = {0};
-    ok(cop_file_remove_tree(directory, &err), &err);
-    ok(cop_file_make_directory(directory, &err), &err);
+    must_succeed(cop_file_remove_tree(directory, &err), &err);
+    must_succeed(cop_file_make_directory(directory, &err), &err);
     (void)snprintf(path, sizeof path, "%s/study.yaml", directory);
-    ok(cop_file_write(path, text, strlen(text), &err), &err);
-    ok(cop_store_open(store, directory, COP_STORE_OWN, &err), &err);
-    ok(cop_store_set(*store, COP_FACT_KIND, "evaluator", &err), &err);
-    ok(cop_store_set(*store, COP_FACT_STUDY, "/somewhere/made<up>.yaml", &err), &err);
+    must_succeed(cop_file_write(path, text, strlen(text), &err), &err);
+    must_succeed(cop_store_open(store, directory, COP_STORE_OWN, &err), &err);
+    must_succeed(cop_store_set(*store, COP_FACT_KIND, "evaluator", &err), &err);
+    must_succeed(cop_store_set(*store, COP_FACT_STUDY, "/somewhere/made<up>.yaml", &err), &err);
 }
 
 // `is_other`: the same results, in another order, after other times and attempts, by another process.
@@ -83,7 +75,7 @@ static void fill_study(const char *directory, bool is_other, int stages)
         (void)snprintf(values, sizeof values, "{\"a\":%d,\"b\":\"x,y\"}", i);
         assert_non_null(cop_trials_append(&trials, i / 3, id, values));
     }
-    ok(cop_store_add_trials(store, &trials, 0, TRIALS, &err), &err);
+    must_succeed(cop_store_add_trials(store, &trials, 0, TRIALS, &err), &err);
     for (int i = 0; stages > 0 && i < TRIALS - 1; i++) {
         set_result(&trials.entry[i], 0, first[i], is_other ? 7 : 2);
     }
@@ -96,11 +88,12 @@ static void fill_study(const char *directory, bool is_other, int stages)
                    "evaluator %d: says \"no\",\nloudly", is_other ? 12 : 3);
     for (int64_t i = 0; i < TRIALS; i++) {
         const int64_t list[] = {is_other ? TRIALS - 1 - i : i};
-        ok(cop_store_finish_trials(store, &trials, list, 1, 0, &err), &err);
-        ok(cop_store_finish_trials(store, &trials, list, 1, 1, &err), &err);
+        must_succeed(cop_store_finish_trials(store, &trials, list, 1, 0, &err), &err);
+        must_succeed(cop_store_finish_trials(store, &trials, list, 1, 1, &err), &err);
     }
     if (stages > 1) {
-        ok(cop_store_set(store, COP_FACT_FINISHED, is_other ? "2001" : "2002", &err), &err);
+        must_succeed(cop_store_set(store, COP_FACT_FINISHED, is_other ? "2001" : "2002", &err),
+                     &err);
     }
     cop_trials_release(&trials);
     cop_store_destroy(store);
@@ -110,9 +103,9 @@ static void make(made *m, const char *directory)
 {
     cop_error err = {0};
     *m = (made){0};
-    ok(cop_store_open(&m->store, directory, COP_STORE_READ, &err), &err);
-    ok(cop_trial_report_create(&m->report, m->store, directory, &err), &err);
-    ok(cop_trial_json(&m->document, &m->report, &err), &err);
+    must_succeed(cop_store_open(&m->store, directory, COP_STORE_READ, &err), &err);
+    must_succeed(cop_trial_report_create(&m->report, m->store, directory, &err), &err);
+    must_succeed(cop_trial_json(&m->document, &m->report, &err), &err);
 }
 
 static void release(made *m)
@@ -250,8 +243,8 @@ static void nothing_but_provenance_knows_how_it_was_run(void **state)
     (void)json_object_del(a.document, "provenance");
     (void)json_object_del(b.document, "provenance");
     assert_true(json_equal(a.document, b.document));
-    ok(cop_trial_csv(&csv_a, &a.report, &err), &err);
-    ok(cop_trial_csv(&csv_b, &b.report, &err), &err);
+    must_succeed(cop_trial_csv(&csv_a, &a.report, &err), &err);
+    must_succeed(cop_trial_csv(&csv_b, &b.report, &err), &err);
     assert_string_equal(cop_text_view(&csv_a), cop_text_view(&csv_b));
     cop_text_release(&csv_a);
     cop_text_release(&csv_b);
@@ -272,7 +265,7 @@ static void an_unfinished_study_has_a_report(void **state)
         assert_int_equal(m.report.deepest, stages - 1);
         assert_int_equal(json_array_size(json_object_get(m.document, "front")), stages * 3);
         assert_int_equal(m.report.has_pick, stages == 1);
-        ok(cop_trial_html(&html, &m.report, &err), &err);
+        must_succeed(cop_trial_html(&html, &m.report, &err), &err);
         cop_text_release(&html);
         release(&m);
     }
@@ -334,7 +327,7 @@ static void the_table_is_rfc_4180(void **state)
     cop_text csv = {0};
     cop_error err = {0};
     make(&m, "made");
-    ok(cop_trial_csv(&csv, &m.report, &err), &err);
+    must_succeed(cop_trial_csv(&csv, &m.report, &err), &err);
     assert_string_equal(
         cop_text_view(&csv),
         "id,number,batch,status,feasible,on_front,rank,a,b,e,c,m,fidelity,reason\r\n"
@@ -355,7 +348,7 @@ static void the_page_stands_alone(void **state)
     cop_text html = {0};
     cop_error err = {0};
     make(&m, "made");
-    ok(cop_trial_html(&html, &m.report, &err), &err);
+    must_succeed(cop_trial_html(&html, &m.report, &err), &err);
     const char *text = cop_text_view(&html);
     assert_non_null(strstr(text, "<title>made&lt;up&gt; "));
     assert_non_null(strstr(text, "<svg viewBox=\"0 0 900 400\""));
@@ -365,7 +358,7 @@ static void the_page_stands_alone(void **state)
     assert_null(strstr(text, "<script"));
     assert_null(strstr(text, ">nan"));
     cop_text_release(&html);
-    ok(cop_trial_report_write(&m.report, "made", &err), &err);
+    must_succeed(cop_trial_report_write(&m.report, "made", &err), &err);
     assert_true(cop_file_exists("made/report.html"));
     assert_true(cop_file_exists("made/report.json"));
     assert_true(cop_file_exists("made/candidates.csv"));

@@ -14,14 +14,6 @@
 
 static const char *const names[] = {"loss", "latency ms"};
 
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
 // A strategy that was told `batches` batches of its own.
 static cop_strategy *told(const cop_strategy_type *type, toy *domain, int batches)
 {
@@ -33,17 +25,17 @@ static cop_strategy *told(const cop_strategy_type *type, toy *domain, int batche
     options.objectives = 2;
     options.population = 6;
     options.batch = BATCH;
-    ok(cop_strategy_create(&strategy, type, &domain->domain, &options, &err), &err);
+    must_succeed(cop_strategy_create(&strategy, type, &domain->domain, &options, &err), &err);
     for (int b = 0; b < batches; b++) {
         int32_t genomes[8 * TOY_AXES_MAX];
         cop_trial trials[8];
         int64_t count = 0;
-        ok(cop_strategy_ask(strategy, genomes, 8, &count, &err), &err);
+        must_succeed(cop_strategy_ask(strategy, genomes, 8, &count, &err), &err);
         for (int64_t i = 0; i < count; i++) {
             trials[i] = (cop_trial){.genome = genomes + i * domain->domain.axes};
             toy_evaluate(domain, trials[i].genome, &trials[i]);
         }
-        ok(cop_strategy_tell(strategy, trials, count, &err), &err);
+        must_succeed(cop_strategy_tell(strategy, trials, count, &err), &err);
     }
     return strategy;
 }
@@ -53,9 +45,9 @@ static json_t *stored(cop_store *store, const char *key)
     char *text = NULL;
     json_t *value = NULL;
     cop_error err = {0};
-    ok(cop_store_get(store, key, &text, &err), &err);
+    must_succeed(cop_store_get(store, key, &text, &err), &err);
     if (text != NULL) {
-        ok(cop_json_parse(&value, key, text, strlen(text), &err), &err);
+        must_succeed(cop_json_parse(&value, key, text, strlen(text), &err), &err);
     }
     cop_free(text);
     return value;
@@ -73,8 +65,8 @@ static void what_is_stored_is_what_the_strategy_says(void **state)
         cop_store *store = synthetic_store("calibrated");
         cop_strategy *strategy = told(&cop_strategy_surrogate, &domain, batches[i]);
         assert_true(cop_strategy_is_surrogate(strategy));
-        ok(cop_calibration_store(store, strategy, names, 2, &err), &err);
-        ok(cop_strategy_surrogate_calibration(&wanted, strategy, 1, &err), &err);
+        must_succeed(cop_calibration_store(store, strategy, names, 2, &err), &err);
+        must_succeed(cop_strategy_surrogate_calibration(&wanted, strategy, 1, &err), &err);
         json_t *found = stored(store, COP_FACT_CALIBRATION_PREFIX "latency ms");
         assert_non_null(found);
         assert_int_equal(json_integer_value(json_object_get(found, "n")), wanted.n);
@@ -98,7 +90,7 @@ static void other_strategies_have_nothing_to_store(void **state)
     cop_store *store = synthetic_store("calibrated");
     cop_strategy *strategy = told(&cop_strategy_random, &domain, 2);
     assert_false(cop_strategy_is_surrogate(strategy));
-    ok(cop_calibration_store(store, strategy, names, 2, &err), &err);
+    must_succeed(cop_calibration_store(store, strategy, names, 2, &err), &err);
     assert_null(stored(store, COP_FACT_CALIBRATION_PREFIX "loss"));
     cop_strategy_destroy(strategy);
     cop_store_destroy(store);

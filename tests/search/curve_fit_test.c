@@ -11,19 +11,11 @@
 
 enum { MOST = 64 };
 
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
 static cop_curve_fit fit(const double *tokens, const double *loss, int64_t n)
 {
     cop_curve_fit out;
     cop_error err = {0};
-    ok(cop_curve_fit_make(&out, tokens, loss, NULL, n, &err), &err);
+    must_succeed(cop_curve_fit_make(&out, tokens, loss, NULL, n, &err), &err);
     return out;
 }
 
@@ -67,7 +59,7 @@ static void covers_what_comes_as_often_as_it_says(void **state)
     (void)state;
     cop_rng *rng = NULL;
     cop_error err = {0};
-    ok(cop_rng_create(&rng, 11, COP_RNG_TEST, 0, &err), &err);
+    must_succeed(cop_rng_create(&rng, 11, COP_RNG_TEST, 0, &err), &err);
     const double noises[] = {0.003, 0.02};
     for (int k = 0; k < 2; k++) {
         int covered = 0;
@@ -113,10 +105,10 @@ static void weighs_points(void **state)
         loss[i] = truth(2, 30, 0.4, tokens[i]) + (i < 3 ? 5 : 0); // a warm-up that is no power law
         weight[i] = i < 3 ? 1e-12 : 1;
     }
-    ok(cop_curve_fit_make(&f, tokens, loss, weight, 10, &err), &err);
+    must_succeed(cop_curve_fit_make(&f, tokens, loss, weight, 10, &err), &err);
     assert_true(fabs(f.exponent - 0.4) < 1e-3);
     weight[0] = weight[1] = weight[2] = 0; // left out
-    ok(cop_curve_fit_make(&f, tokens, loss, weight, 10, &err), &err);
+    must_succeed(cop_curve_fit_make(&f, tokens, loss, weight, 10, &err), &err);
     assert_int_equal(f.points, 7);
     assert_int_equal(f.ignored, 3);
     assert_true(fabs(f.exponent - 0.4) < 1e-4);
@@ -126,7 +118,7 @@ static void weighs_points(void **state)
         loss[i] += 0.01 * (i % 2);
         weight[i] *= 1000;
     }
-    ok(cop_curve_fit_make(&g, tokens, loss, weight, 10, &err), &err);
+    must_succeed(cop_curve_fit_make(&g, tokens, loss, weight, 10, &err), &err);
     f = fit(tokens + 3, loss + 3, 7);
     assert_true(fabs(f.exponent - g.exponent) < 1e-6);
     assert_true(fabs(f.scatter - g.scatter) < 1e-9);
@@ -186,7 +178,7 @@ static void finds_the_hopeless_only(void **state)
     (void)state;
     cop_rng *rng = NULL;
     cop_error err = {0};
-    ok(cop_rng_create(&rng, 12, COP_RNG_TEST, 0, &err), &err);
+    must_succeed(cop_rng_create(&rng, 12, COP_RNG_TEST, 0, &err), &err);
     const double floors[] = {2, 2.002, 2.5, 3};
     cop_curve_fit f[5] = {{0}};
     for (int k = 0; k < 4; k++) {
@@ -216,9 +208,9 @@ static void finds_the_hopeless_only(void **state)
     const cop_curve_fit exact = cop_curve_measured(2.2, 0);
     assert_true(cop_curve_probability(&exact, &exact, 1) == 0.5);
     int64_t index = 0;
-    ok(cop_curve_kth(&index, f, 5, 3, target, &err), &err);
+    must_succeed(cop_curve_kth(&index, f, 5, 3, target, &err), &err);
     assert_int_equal(index, 2);
-    ok(cop_curve_kth(&index, f, 5, 5, target, &err), &err);
+    must_succeed(cop_curve_kth(&index, f, 5, 5, target, &err), &err);
     assert_int_equal(index, -1); // four have a curve
 }
 
@@ -237,7 +229,7 @@ static void survives_every_failed_allocation(void **state)
     assert_int_equal(f.form, COP_CURVE_NONE);
     assert_int_equal(cop_curve_kth(&index, &f, 1, 1, 1, &err), COP_ERR_NOMEM);
     cop_alloc_fail_after(1);
-    ok(cop_curve_fit_make(&f, t, loss, NULL, 5, &err), &err);
+    must_succeed(cop_curve_fit_make(&f, t, loss, NULL, 5, &err), &err);
     cop_alloc_fail_after(SIZE_MAX);
     assert_int_equal(cop_alloc_live_blocks(), blocks);
 }

@@ -13,14 +13,6 @@
 
 enum { SEQUENCES = 16, MOST = 12, POINTS = 40, RUNG_1 = 40000, RUNG_2 = 120000, RUNG_3 = 360000 };
 
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
 // A study after its first rung: candidate i ends near floor[i].
 typedef struct table {
     cop_study_file study;
@@ -50,7 +42,7 @@ static void fill(table *t, int count, const double *floors, const double *measur
                            .seed = 1,
                            .batch_tokens = 100},
                  .snapshot = {.candidate = t->candidate, .count = count}};
-    ok(cop_rng_create(&rng, 1, COP_RNG_TEST, 7, &err), &err);
+    must_succeed(cop_rng_create(&rng, 1, COP_RNG_TEST, 7, &err), &err);
     for (int i = 0; i < count; i++) {
         cop_snapshot_candidate *c = &t->candidate[i];
         cop_stage_record *record = &c->stage[1].record;
@@ -80,12 +72,14 @@ static int find(table *t, int64_t places, double rescue, cop_hopeless_verdict *b
     cop_error err = {0};
     const cop_study_file *study = &t->study;
     int count = 0;
-    ok(cop_ranking_make(&t->ranking, &t->snapshot, study->objective, study->objectives, 1, places,
-                        study->seed, &err),
-       &err);
-    ok(cop_ranking_promote(t->decision, &t->ranking, places, rescue, study->seed, &err), &err);
-    ok(cop_hopeless_find(t->verdict, &t->snapshot, study, &t->ranking, t->decision, places, &err),
-       &err);
+    must_succeed(cop_ranking_make(&t->ranking, &t->snapshot, study->objective, study->objectives, 1,
+                                  places, study->seed, &err),
+                 &err);
+    must_succeed(cop_ranking_promote(t->decision, &t->ranking, places, rescue, study->seed, &err),
+                 &err);
+    must_succeed(
+        cop_hopeless_find(t->verdict, &t->snapshot, study, &t->ranking, t->decision, places, &err),
+        &err);
     for (int64_t i = 0; i < t->ranking.count; i++) {
         by_candidate[t->ranking.entry[i].index] = t->verdict[i];
         count += t->verdict[i].is_hopeless ? 1 : 0;
@@ -182,7 +176,7 @@ static void what_all_curves_share_does_not_hide_who_is_behind(void **state)
     cop_error err = {0};
     const double floors[] = {0.5, 0.501, 0.502, 0.503, 0.7, 0.71, 0.72, 0.73};
     fill(&t, 8, floors, by_group);
-    ok(cop_rng_create(&rng, 1, COP_RNG_TEST, 8, &err), &err);
+    must_succeed(cop_rng_create(&rng, 1, COP_RNG_TEST, 8, &err), &err);
     for (int p = 0; p < POINTS;
          p++) { // batches that are hard for all, by more than the groups differ
         const double batch = 0.3 * cop_rng_normal(rng);
@@ -295,7 +289,8 @@ static void survives_every_failed_allocation(void **state)
     static table t;
     cop_error err = {0};
     fill(&t, 4, two_groups, by_group);
-    ok(cop_ranking_make(&t.ranking, &t.snapshot, t.study.objective, 1, 1, 4, 1, &err), &err);
+    must_succeed(cop_ranking_make(&t.ranking, &t.snapshot, t.study.objective, 1, 1, 4, 1, &err),
+                 &err);
     memset(t.decision, 'p', 4);
     const size_t blocks = cop_alloc_live_blocks();
     for (size_t n = 0;; n++) {

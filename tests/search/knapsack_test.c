@@ -30,14 +30,6 @@ typedef struct truth {
 
 static truth all;
 
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
 static void list_all(const cop_knapsack_problem *p)
 {
     int32_t choice[LAYERS_MAX] = {0};
@@ -139,7 +131,7 @@ static void compare(const instance *in, int64_t solutions)
     options.solutions = solutions;
     list_all(&in->problem);
     qsort(all.score, (size_t)all.count, sizeof *all.score, by_value);
-    ok(cop_knapsack_solve(&result, &in->problem, &options, &err), &err);
+    must_succeed(cop_knapsack_solve(&result, &in->problem, &options, &err), &err);
     const int64_t expected = all.count < solutions ? all.count : solutions;
     assert_int_equal(result.state, all.count == 0 ? COP_KNAPSACK_INFEASIBLE : COP_KNAPSACK_OPTIMAL);
     assert_int_equal(result.count, expected);
@@ -162,7 +154,7 @@ static void finds_what_exhaustive_search_finds(void **state)
     cop_rng *rng = NULL;
     cop_error err = {0};
     int64_t infeasible = 0;
-    ok(cop_rng_create(&rng, 7, COP_RNG_TEST, 0, &err), &err);
+    must_succeed(cop_rng_create(&rng, 7, COP_RNG_TEST, 0, &err), &err);
     for (int i = 0; i < 4000; i++) {
         instance in;
         draw(&in, rng, i % 4 == 3);
@@ -179,13 +171,13 @@ static void draws_the_whole_trade_off_curve(void **state)
     cop_rng *rng = NULL;
     cop_error err = {0};
     const cop_knapsack_options options = COP_KNAPSACK_OPTIONS_DEFAULT;
-    ok(cop_rng_create(&rng, 8, COP_RNG_TEST, 0, &err), &err);
+    must_succeed(cop_rng_create(&rng, 8, COP_RNG_TEST, 0, &err), &err);
     for (int i = 0; i < 600; i++) {
         instance in;
         cop_knapsack_result front = {0};
         draw(&in, rng, i % 5 == 4);
         list_all(&in.problem);
-        ok(cop_knapsack_front(&front, &in.problem, 0, 1, ALL_MAX, &options, &err), &err);
+        must_succeed(cop_knapsack_front(&front, &in.problem, 0, 1, ALL_MAX, &options, &err), &err);
         int64_t points = 0;
         for (int64_t a = 0; a < all.count; a++) { // not dominated, and the first of its equals
             bool is_on_front = true;
@@ -226,7 +218,7 @@ static void make_large(large *in, int layers, int resources, uint64_t seed)
     in->problem.options = in->options;
     in->problem.score = in->score;
     in->problem.cost = in->cost;
-    ok(cop_rng_create(&rng, seed, COP_RNG_TEST, 1, &err), &err);
+    must_succeed(cop_rng_create(&rng, seed, COP_RNG_TEST, 1, &err), &err);
     for (int l = 0; l < layers; l++) {
         in->options[l] = 20;
         for (int j = 0; j < 20; j++) {
@@ -254,14 +246,14 @@ static void proves_a_model_of_32_layers(void **state)
     cop_error err = {0};
     for (uint64_t seed = 1; seed <= 4; seed++) {
         make_large(&big, 32, 1, seed);
-        ok(cop_knapsack_solve(&result, &big.problem, &options, &err), &err);
+        must_succeed(cop_knapsack_solve(&result, &big.problem, &options, &err), &err);
         assert_int_equal(result.state, COP_KNAPSACK_OPTIMAL);
         const double best = result.score[0];
         check_solutions(&result, &big.problem);
         cop_knapsack_result_release(&result);
         // The same with a minimum that the best choice holds, and with one that forbids it.
         big.problem.min[0] = big.problem.max[0] - 1000000;
-        ok(cop_knapsack_solve(&result, &big.problem, &options, &err), &err);
+        must_succeed(cop_knapsack_solve(&result, &big.problem, &options, &err), &err);
         assert_int_equal(result.state, COP_KNAPSACK_OPTIMAL);
         assert_true(result.score[0] >= best);
         cop_knapsack_result_release(&result);
@@ -275,12 +267,12 @@ static void admits_what_it_could_not_prove(void **state)
     cop_knapsack_result result = {0};
     cop_error err = {0};
     make_large(&big, 32, 2, 5);
-    ok(cop_knapsack_solve(&result, &big.problem, &options, &err), &err);
+    must_succeed(cop_knapsack_solve(&result, &big.problem, &options, &err), &err);
     assert_int_equal(result.state, COP_KNAPSACK_OPTIMAL);
     const double best = result.score[0];
     cop_knapsack_result_release(&result);
     options.states_max = 2;
-    ok(cop_knapsack_solve(&result, &big.problem, &options, &err), &err);
+    must_succeed(cop_knapsack_solve(&result, &big.problem, &options, &err), &err);
     assert_int_equal(result.state, COP_KNAPSACK_UNPROVEN);
     assert_true(result.bound <= best && best <= result.score[0]);
     assert_true(result.score[0] - result.bound < 0.5 * best);
@@ -304,19 +296,19 @@ static void says_which_bound_cannot_be_met(void **state)
     const cop_knapsack_options defaults = COP_KNAPSACK_OPTIONS_DEFAULT;
     cop_knapsack_result result = {0};
     cop_error err = {0};
-    ok(cop_knapsack_solve(&result, &p, &defaults, &err), &err);
+    must_succeed(cop_knapsack_solve(&result, &p, &defaults, &err), &err);
     assert_int_equal(result.state, COP_KNAPSACK_INFEASIBLE);
     assert_string_equal(result.reason, "params is at least 20 whatever is chosen (maximum: 19)");
     assert_int_equal(result.nearest, 20);
     p.max[0] = 100;
     p.min[0] = 41;
-    ok(cop_knapsack_solve(&result, &p, &defaults, &err), &err);
+    must_succeed(cop_knapsack_solve(&result, &p, &defaults, &err), &err);
     assert_string_equal(result.reason, "params is at most 40 whatever is chosen (minimum: 41)");
     // Each alone can be had, not both.
     p.min[0] = 0;
     p.max[0] = 29;
     p.max[1] = 15;
-    ok(cop_knapsack_solve(&result, &p, &defaults, &err), &err);
+    must_succeed(cop_knapsack_solve(&result, &p, &defaults, &err), &err);
     assert_int_equal(result.state, COP_KNAPSACK_INFEASIBLE);
     assert_string_equal(result.reason,
                         "no assignment meets all bounds at once; with the others kept, "
@@ -326,7 +318,7 @@ static void says_which_bound_cannot_be_met(void **state)
     p.min[0] = 31;
     p.max[0] = 39;
     p.max[1] = INT64_MAX;
-    ok(cop_knapsack_solve(&result, &p, &defaults, &err), &err);
+    must_succeed(cop_knapsack_solve(&result, &p, &defaults, &err), &err);
     assert_string_equal(result.reason,
                         "no assignment meets all bounds at once; with the others kept, "
                         "params comes down to 40 (maximum: 39)");
@@ -353,11 +345,11 @@ static void refuses_what_it_cannot_add(void **state)
                         "above 9223372036854775807 (allowed: totals within int64)");
     cost[0]--;
     p.min[0] = INT64_MIN;
-    ok(cop_knapsack_solve(&result, &p, &o, &err), &err); // exactly INT64_MAX
+    must_succeed(cop_knapsack_solve(&result, &p, &o, &err), &err); // exactly INT64_MAX
     assert_true(result.cost[0] == INT64_MAX);
     cop_knapsack_result_release(&result);
     p.max[0] = INT64_MIN;
-    ok(cop_knapsack_solve(&result, &p, &o, &err), &err);
+    must_succeed(cop_knapsack_solve(&result, &p, &o, &err), &err);
     assert_int_equal(result.state, COP_KNAPSACK_INFEASIBLE);
     p.max[0] = 5;
     p.min[0] = 6;

@@ -16,14 +16,6 @@ enum { MODELS = 15, STEPS = 27 };
 static const double step_tokens = 2097152;
 static curves pythia;
 
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
 static void reads_all_curves(void **state)
 {
     (void)state;
@@ -93,9 +85,9 @@ static void foresees_the_end_from_the_first_third(void **state)
             first += pythia.tokens[p] < 1000 * step_tokens;
             last += pythia.tokens[p] <= 43000 * step_tokens;
         }
-        ok(cop_curve_fit_make(&fit, pythia.tokens + first, c->loss + first, NULL, last - first,
-                              &err),
-           &err);
+        must_succeed(cop_curve_fit_make(&fit, pythia.tokens + first, c->loss + first, NULL,
+                                        last - first, &err),
+                     &err);
         const cop_curve_prediction at = cop_curve_predict(&fit, pythia.tokens[STEPS - 1]);
         const double end = c->loss[STEPS - 1];
         assert_true(fit.is_converged);
@@ -138,7 +130,7 @@ static void refuses_files_of_another_form(void **state)
     curves read;
     cop_error err = {0};
     (void)scratch_file("good.csv", good, sizeof good - 1);
-    ok(curves_read(&read, "good.csv", &err), &err);
+    must_succeed(curves_read(&read, "good.csv", &err), &err);
     assert_int_equal(read.count, 1);
     assert_int_equal(read.left_out, 1);
     assert_string_equal(read.curve[0].id, "a,b");

@@ -17,14 +17,6 @@ enum { SEQUENCES = 40, MOST = 16 };
 
 static const cop_objective both[] = {COP_OBJECTIVE_LOSS, COP_OBJECTIVE_PARAMS};
 
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
 static void near(double found, double wanted, double tolerance)
 {
     assert_true(fabs(found - wanted) <= tolerance);
@@ -62,7 +54,7 @@ static void names_a_clear_winner(void **state)
     put(&t, 0, 300, 1, 0.9, 0.01);
     put(&t, 1, 200, 1, 0.5, 0.01);
     put(&t, 2, 100, 1, 0.7, 0.01);
-    ok(cop_ranking_make(&r, &t.snapshot, both, 2, 1, 2, 1, &err), &err);
+    must_succeed(cop_ranking_make(&r, &t.snapshot, both, 2, 1, 2, 1, &err), &err);
     assert_int_equal(r.count, 3);
     assert_int_equal(r.tokens, 1000);
     const int64_t order[] = {1, 2, 0};
@@ -95,7 +87,7 @@ static void calls_ties_ties(void **state)
     put(&t, 1, 200, 1, 0.5, 0);     // exactly equal
     put(&t, 2, 100, 1, 0.505, 0.1); // noise larger than the difference
     put(&t, 3, 400, 1, 0.8, 0.01);
-    ok(cop_ranking_make(&r, &t.snapshot, both, 2, 1, 1, 1, &err), &err);
+    must_succeed(cop_ranking_make(&r, &t.snapshot, both, 2, 1, 1, 1, &err), &err);
     assert_int_equal(r.entry[3].index, 3);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(r.entry[i].rank, i < 3 ? 1 : 4);
@@ -114,7 +106,8 @@ static void is_repeatable_and_depends_on_the_seed(void **state)
         put(&t, i, 100 + i, 2, 0.5 + 0.003 * i, 0.02);
     }
     for (int i = 0; i < 3; i++) {
-        ok(cop_ranking_make(&r[i], &t.snapshot, both, 2, 2, 3, i == 2 ? 2 : 1, &err), &err);
+        must_succeed(cop_ranking_make(&r[i], &t.snapshot, both, 2, 2, 3, i == 2 ? 2 : 1, &err),
+                     &err);
     }
     assert_memory_equal(r[0].entry, r[1].entry, 6 * sizeof *r[0].entry);
     assert_true(r[0].entry[0].loss.low != r[2].entry[0].loss.low);
@@ -141,15 +134,15 @@ static void puts_what_is_not_finite_last(void **state)
     put(&t, 2, 50, 1, 0.4, 0.01);
     t.values[1][1][3] = (double)NAN;
     t.values[2][1][3] = (double)INFINITY;
-    ok(cop_ranking_make(&r, &t.snapshot, both, 2, 1, 3, 1, &err), &err);
+    must_succeed(cop_ranking_make(&r, &t.snapshot, both, 2, 1, 3, 1, &err), &err);
     assert_int_equal(r.entry[0].index, 0);
     assert_true(r.entry[0].on_front);
     assert_false(r.entry[1].on_front);
     assert_true(isnan(r.entry[1].loss.low));
     assert_true(r.entry[1].top_probability == 0);
-    ok(cop_ranking_promote(decision, &r, 3, 0.5, 1, &err), &err);
+    must_succeed(cop_ranking_promote(decision, &r, 3, 0.5, 1, &err), &err);
     assert_memory_equal(decision, "pee", 3);
-    ok(cop_pick_make(&pick, &t.snapshot, NULL, 0, 1, &err), &err);
+    must_succeed(cop_pick_make(&pick, &t.snapshot, NULL, 0, 1, &err), &err);
     assert_int_equal(pick.index, 0);
     assert_int_equal(pick.runner_up, -1);
     cop_ranking_release(&r);
@@ -164,14 +157,14 @@ static void ranks_one_stage_only(void **state)
     put(&t, 0, 100, 0, 2, 0.01);
     put(&t, 1, 100, 0, 3, 0.01);
     put(&t, 1, 100, 1, 1, 0.01);
-    ok(cop_ranking_make(&r, &t.snapshot, both, 1, 0, 1, 1, &err), &err);
+    must_succeed(cop_ranking_make(&r, &t.snapshot, both, 1, 0, 1, 1, &err), &err);
     assert_int_equal(r.count, 2);
     assert_int_equal(r.entry[0].index, 0);
     cop_ranking_release(&r);
-    ok(cop_ranking_make(&r, &t.snapshot, both, 1, 1, 1, 1, &err), &err);
+    must_succeed(cop_ranking_make(&r, &t.snapshot, both, 1, 1, 1, 1, &err), &err);
     assert_int_equal(r.count, 1);
     cop_ranking_release(&r);
-    ok(cop_ranking_make(&r, &t.snapshot, both, 1, 2, 1, 1, &err), &err);
+    must_succeed(cop_ranking_make(&r, &t.snapshot, both, 1, 2, 1, 1, &err), &err);
     assert_int_equal(r.count, 0);
     cop_ranking_release(&r);
     assert_int_equal(cop_ranking_make(&r, &t.snapshot, both, 1, 13, 1, 1, &err), COP_ERR_CONFIG);
@@ -193,7 +186,7 @@ static void promotes_the_probable_and_rescues_by_lot(void **state)
     for (int i = 0; i < 10; i++) {
         put(&t, i, 100 + i, 1, 0.5 + 0.1 * i, 0.01);
     }
-    ok(cop_ranking_make(&r, &t.snapshot, both, 1, 1, 5, 1, &err), &err);
+    must_succeed(cop_ranking_make(&r, &t.snapshot, both, 1, 1, 5, 1, &err), &err);
 
     const struct {
         int64_t keep;
@@ -206,8 +199,9 @@ static void promotes_the_probable_and_rescues_by_lot(void **state)
     for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
         int promoted = 0;
         int rescued = 0;
-        ok(cop_ranking_promote(decision, &r, rows[k].keep, rows[k].rescue, 3, &err), &err);
-        ok(cop_ranking_promote(again, &r, rows[k].keep, rows[k].rescue, 3, &err), &err);
+        must_succeed(cop_ranking_promote(decision, &r, rows[k].keep, rows[k].rescue, 3, &err),
+                     &err);
+        must_succeed(cop_ranking_promote(again, &r, rows[k].keep, rows[k].rescue, 3, &err), &err);
         assert_memory_equal(decision, again, 10);
         for (int i = 0; i < 10; i++) {
             promoted += decision[i] == 'p';
@@ -266,7 +260,7 @@ static void agrees_with_tau_b_by_hand(void **state)
     }
     cop_rng *rng = NULL;
     cop_error err = {0};
-    ok(cop_rng_create(&rng, 1, COP_RNG_TEST, 0, &err), &err);
+    must_succeed(cop_rng_create(&rng, 1, COP_RNG_TEST, 0, &err), &err);
     for (int round = 0; round < 200; round++) { // few distinct values: many ties
         const int64_t n = 2 + (int64_t)cop_rng_below(rng, 60);
         for (int64_t i = 0; i < n; i++) {
@@ -295,16 +289,16 @@ static void measures_agreement_of_rungs(void **state)
             put(&t, i, 100, 3, 0.3, 0.01);
         }
     }
-    ok(cop_ranking_agreement(&a, &t.snapshot, 1, 2, 1, &err), &err);
+    must_succeed(cop_ranking_agreement(&a, &t.snapshot, 1, 2, 1, &err), &err);
     assert_int_equal(a.shared, 5);
     assert_true(a.tau.value == 1 && a.tau.low == 1 && a.tau.high == 1);
-    ok(cop_ranking_agreement(&a, &t.snapshot, 1, 3, 1, &err), &err);
+    must_succeed(cop_ranking_agreement(&a, &t.snapshot, 1, 3, 1, &err), &err);
     assert_int_equal(a.shared, 2);
     assert_true(isnan(a.tau.value));
     for (int i = 1; i < 6; i++) {
         put(&t, i, 100, 4, 0.5 + 0.001 * i, 0.05); // order within the noise
     }
-    ok(cop_ranking_agreement(&a, &t.snapshot, 2, 4, 1, &err), &err);
+    must_succeed(cop_ranking_agreement(&a, &t.snapshot, 2, 4, 1, &err), &err);
     assert_true(a.tau.high - a.tau.low > 0.3);
     assert_true(a.tau.low <= a.tau.value && a.tau.value <= a.tau.high);
 }
@@ -323,7 +317,7 @@ static void agreement_of_sizes_is_no_agreement_within_them(void **state)
         put(&t, i, 100 * (size + 1), 1, 3.0 - size + 0.1 * (i % 4), 0);
         put(&t, i, 100 * (size + 1), 2, 2.0 - 0.5 * size + 0.05 * later[size][i % 4], 0);
     }
-    ok(cop_ranking_agreement(&a, &t.snapshot, 1, 2, 1, &err), &err);
+    must_succeed(cop_ranking_agreement(&a, &t.snapshot, 1, 2, 1, &err), &err);
     assert_int_equal(a.shared, 12);
     for (int k = 0; k < COP_SIZE_STRATA; k++) {
         assert_int_equal(a.stratum[k].count, 4);
@@ -348,7 +342,7 @@ static void sizes_with_few_candidates_have_no_agreement_of_their_own(void **stat
         put(&t, i, 100 + i, 1, 1 + 0.1 * i, 0);
         put(&t, i, 100 + i, 2, i < 2 ? 1 - i : 2 + 0.1 * i, 0);
     }
-    ok(cop_ranking_agreement(&a, &t.snapshot, 1, 2, 1, &err), &err);
+    must_succeed(cop_ranking_agreement(&a, &t.snapshot, 1, 2, 1, &err), &err);
     assert_int_equal(a.stratum[0].count, 2);
     assert_true(isnan(a.stratum[0].tau));
     assert_true(a.stratum[1].tau == 1 && a.stratum[2].tau == 1);
@@ -360,7 +354,7 @@ static void sizes_with_few_candidates_have_no_agreement_of_their_own(void **stat
         put(&same, i, 100, 1, 1 + 0.1 * i, 0);
         put(&same, i, 100, 2, i == 0 ? 9 : 1 + 0.1 * i, 0);
     }
-    ok(cop_ranking_agreement(&a, &same.snapshot, 1, 2, 1, &err), &err);
+    must_succeed(cop_ranking_agreement(&a, &same.snapshot, 1, 2, 1, &err), &err);
     assert_int_equal(a.stratum[COP_SIZE_STRATA - 1].count, 5);
     assert_true(a.within.value == a.tau.value);
 
@@ -370,7 +364,7 @@ static void sizes_with_few_candidates_have_no_agreement_of_their_own(void **stat
         put(&few, i, 100 + i, 1, 1 + 0.1 * i, 0);
         put(&few, i, 100 + i, 2, 1 + 0.1 * i, 0);
     }
-    ok(cop_ranking_agreement(&a, &few.snapshot, 1, 2, 1, &err), &err);
+    must_succeed(cop_ranking_agreement(&a, &few.snapshot, 1, 2, 1, &err), &err);
     assert_true(isnan(a.within.value) && isnan(a.within.low) && a.tau.value == 1);
 }
 
@@ -382,7 +376,7 @@ static void sorts_fronts_as_the_definition_says(void **state)
 
     cop_rng *rng = NULL;
     cop_error err = {0};
-    ok(cop_rng_create(&rng, 1, COP_RNG_TEST, 7, &err), &err);
+    must_succeed(cop_rng_create(&rng, 1, COP_RNG_TEST, 7, &err), &err);
     for (int round = 0; round < 120; round++) {
         cop_front_point p[N];
         cop_front_point scratch[N];
@@ -422,7 +416,7 @@ static void picks_the_smallest_of_the_tied(void **state)
     put(&t, 1, 4000000, 1, 0.510, 0.02);
     put(&t, 2, 3000000, 1, 0.700, 0.02);
     put(&t, 3, 2000000, 0, 0.1, 0.02); // a lower loss at an earlier stage says nothing
-    ok(cop_pick_make(&p, &t.snapshot, NULL, 0, 1, &err), &err);
+    must_succeed(cop_pick_make(&p, &t.snapshot, NULL, 0, 1, &err), &err);
     assert_int_equal(p.index, 1);
     assert_int_equal(p.runner_up, 0);
     assert_int_equal(p.stage, 1);
@@ -432,19 +426,19 @@ static void picks_the_smallest_of_the_tied(void **state)
     assert_non_null(strstr(p.reason, "among 2 tied for the lowest KL to the teacher"));
 
     const cop_pick_limit below = {"params", 3.5e6};
-    ok(cop_pick_make(&p, &t.snapshot, &below, 1, 1, &err), &err);
+    must_succeed(cop_pick_make(&p, &t.snapshot, &below, 1, 1, &err), &err);
     assert_int_equal(p.index, 2);
     assert_int_equal(p.runner_up, -1);
     assert_false(p.is_tie);
 
     const cop_pick_limit far = {"params", 2.5e6}; // only an earlier stage has one
-    ok(cop_pick_make(&p, &t.snapshot, &far, 1, 1, &err), &err);
+    must_succeed(cop_pick_make(&p, &t.snapshot, &far, 1, 1, &err), &err);
     assert_int_equal(p.index, 3);
     assert_int_equal(p.stage, 0);
     assert_non_null(strstr(p.reason, "after pruning, without training"));
 
     t.candidate[0].state = COP_STATE_FAILED;
-    ok(cop_pick_make(&p, &t.snapshot, NULL, 0, 1, &err), &err);
+    must_succeed(cop_pick_make(&p, &t.snapshot, NULL, 0, 1, &err), &err);
     assert_int_equal(p.index, 1);
     assert_int_equal(p.runner_up, 2);
     assert_false(p.is_tie);
@@ -498,7 +492,7 @@ static void survives_every_failed_allocation(void **state)
             char decision[MOST];
             cop_status status = COP_OK;
             if (what == 1) {
-                ok(cop_ranking_make(&r, &t.snapshot, both, 2, 1, 2, 1, &err), &err);
+                must_succeed(cop_ranking_make(&r, &t.snapshot, both, 2, 1, 2, 1, &err), &err);
             }
             cop_alloc_fail_after(n);
             switch (what) {

@@ -15,6 +15,7 @@ typedef struct space_fixture {
     cop_space_domain *domain; // of space_open_domain()
     const cop_domain *view;
     int32_t genome[COP_DOMAIN_AXES_MAX];
+    cop_layer_arch blocks[COP_ARCH_LAYERS_MAX];
 } space_fixture;
 
 // Llama with blocks of 8 heads, 4 KV heads of 16 and ffn 128, hidden 64, without biases.

@@ -14,14 +14,6 @@ enum { SEQUENCES = 40, MOST = 12 };
 static const cop_objective loss_only[] = {COP_OBJECTIVE_LOSS};
 static const cop_objective both[] = {COP_OBJECTIVE_LOSS, COP_OBJECTIVE_PARAMS};
 
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
 typedef struct table {
     cop_snapshot snapshot;
     cop_snapshot_candidate candidate[MOST];
@@ -59,7 +51,8 @@ static cop_stability judge(const table *t, const cop_objective *objectives, int 
 {
     cop_stability out;
     cop_error err = {0};
-    ok(cop_stability_judge(&out, &t->snapshot, objectives, count, stage, keep, 1, &err), &err);
+    must_succeed(cop_stability_judge(&out, &t->snapshot, objectives, count, stage, keep, 1, &err),
+                 &err);
     return out;
 }
 

@@ -10,14 +10,6 @@
 
 static const cop_layer_arch blocks[] = {{8, 4, 128}, {4, 2, 64}, {8, 4, 96}};
 
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
 static cop_candidate uneven_candidate(void)
 {
     cop_candidate c = synthetic_candidate(1, 3, 64, 128);
@@ -32,8 +24,8 @@ static cop_store *make_store(const char *directory)
     cop_store *store = synthetic_store(directory);
     const cop_candidate c[2] = {synthetic_candidate(0, 4, 256, 1024), uneven_candidate()};
     cop_error err = {0};
-    ok(cop_store_add(store, c, 2, &err), &err);
-    ok(cop_store_add(store, c, 2, &err), &err); // a second time: nothing happens
+    must_succeed(cop_store_add(store, c, 2, &err), &err);
+    must_succeed(cop_store_add(store, c, 2, &err), &err); // a second time: nothing happens
     return store;
 }
 
@@ -45,7 +37,7 @@ static void blocks_come_back_with_their_candidate(void **state)
     cop_snapshot s = {0};
     cop_error err = {0};
 
-    ok(cop_snapshot_read(&s, store, &err), &err);
+    must_succeed(cop_snapshot_read(&s, store, &err), &err);
     assert_int_equal(s.count, 2);
     assert_null(s.candidate[0].candidate.layer);
     assert_string_equal(s.candidate[1].candidate.id, wanted.id);
@@ -67,7 +59,7 @@ static void damaged_blocks_are_noticed(void **state)
         cop_store *store = make_store("damaged");
         cop_snapshot s = {0};
         cop_error err = {0};
-        ok(cop_store_set(store, key, texts[i], &err), &err);
+        must_succeed(cop_store_set(store, key, texts[i], &err), &err);
         assert_int_equal(cop_snapshot_read(&s, store, &err), COP_ERR_FORMAT);
         assert_non_null(
             strstr(err.message, "study database is damaged: the blocks of candidate 'L3-"));
@@ -81,7 +73,7 @@ static void survives_every_failed_allocation(void **state)
     cop_store *store = make_store("memory");
     cop_error err = {0};
     cop_snapshot s = {0};
-    ok(cop_snapshot_read(&s, store, &err), &err); // statements are prepared once
+    must_succeed(cop_snapshot_read(&s, store, &err), &err); // statements are prepared once
     cop_snapshot_release(&s);
 
     const cop_candidate c = uneven_candidate();

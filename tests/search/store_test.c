@@ -23,20 +23,12 @@ enum { SEQUENCES = 8 };
 
 static const double losses[SEQUENCES] = {0.5, 0.25, 1, 2, 0.125, 4, 0.75, 3};
 
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
 static void read_study(cop_snapshot *out, const char *directory)
 {
     cop_store *reader = NULL;
     cop_error err = {0};
-    ok(cop_store_open(&reader, directory, COP_STORE_READ, &err), &err);
-    ok(cop_snapshot_read(out, reader, &err), &err);
+    must_succeed(cop_store_open(&reader, directory, COP_STORE_READ, &err), &err);
+    must_succeed(cop_snapshot_read(out, reader, &err), &err);
     cop_store_destroy(reader);
 }
 
@@ -53,24 +45,24 @@ static void reads_back_what_was_written(void **state)
     cop_stage_record record = synthetic_record(1, 200, losses, SEQUENCES);
     c[0].ffn_ratio = (double)NAN;
 
-    ok(cop_store_set(store, "b", "two", &err), &err);
-    ok(cop_store_set(store, "a", "one", &err), &err);
-    ok(cop_store_set(store, "b", "2", &err), &err);
-    ok(cop_store_add(store, c, 2, &err), &err);
-    ok(cop_store_add(store, c, 2, &err), &err); // a second time: nothing happens
-    ok(cop_store_attempt(store, c[0].id, 1, &attempts, &err), &err);
+    must_succeed(cop_store_set(store, "b", "two", &err), &err);
+    must_succeed(cop_store_set(store, "a", "one", &err), &err);
+    must_succeed(cop_store_set(store, "b", "2", &err), &err);
+    must_succeed(cop_store_add(store, c, 2, &err), &err);
+    must_succeed(cop_store_add(store, c, 2, &err), &err); // a second time: nothing happens
+    must_succeed(cop_store_attempt(store, c[0].id, 1, &attempts, &err), &err);
     assert_int_equal(attempts, 1);
-    ok(cop_store_attempt(store, c[0].id, 1, &attempts, &err), &err);
+    must_succeed(cop_store_attempt(store, c[0].id, 1, &attempts, &err), &err);
     assert_int_equal(attempts, 2);
-    ok(cop_store_finish_stage(store, c[0].id, &record, curve, 2, &err), &err);
-    ok(cop_store_promotion(store, c[0].id, 1, 0.875, "promoted", &err), &err);
-    ok(cop_store_state(store, c[1].id, COP_STATE_FAILED, "no luck", &err), &err);
-    ok(cop_store_progress(store, c[0].id, 2, 300, (double)NAN, &err), &err);
+    must_succeed(cop_store_finish_stage(store, c[0].id, &record, curve, 2, &err), &err);
+    must_succeed(cop_store_promotion(store, c[0].id, 1, 0.875, "promoted", &err), &err);
+    must_succeed(cop_store_state(store, c[1].id, COP_STATE_FAILED, "no luck", &err), &err);
+    must_succeed(cop_store_progress(store, c[0].id, 2, 300, (double)NAN, &err), &err);
     char *value = NULL;
-    ok(cop_store_get(store, "b", &value, &err), &err);
+    must_succeed(cop_store_get(store, "b", &value, &err), &err);
     assert_string_equal(value, "2");
     cop_free(value);
-    ok(cop_store_get(store, "none", &value, &err), &err);
+    must_succeed(cop_store_get(store, "none", &value, &err), &err);
     assert_null(value);
 
     read_study(&s, "back"); // while the owner has it open
@@ -114,12 +106,13 @@ static void replaces_the_curve_of_an_interrupted_attempt(void **state)
     cop_stage_record record = synthetic_record(1, 40, losses, SEQUENCES);
     cop_error err = {0};
     cop_snapshot s = {0};
-    ok(cop_store_add(store, &c, 1, &err), &err);
-    ok(cop_store_progress(store, c.id, 1, 10, 3, &err), &err);
-    ok(cop_store_progress(store, c.id, 1, 20, 2, &err), &err);
-    ok(cop_store_progress(store, c.id, 1, 35, 9, &err), &err); // then killed, resumed from 20
-    ok(cop_store_progress(store, c.id, 1, 30, 8, &err), &err);
-    ok(cop_store_finish_stage(store, c.id, &record, rest, 2, &err), &err);
+    must_succeed(cop_store_add(store, &c, 1, &err), &err);
+    must_succeed(cop_store_progress(store, c.id, 1, 10, 3, &err), &err);
+    must_succeed(cop_store_progress(store, c.id, 1, 20, 2, &err), &err);
+    must_succeed(cop_store_progress(store, c.id, 1, 35, 9, &err),
+                 &err); // then killed, resumed from 20
+    must_succeed(cop_store_progress(store, c.id, 1, 30, 8, &err), &err);
+    must_succeed(cop_store_finish_stage(store, c.id, &record, rest, 2, &err), &err);
     read_study(&s, "curve");
     const cop_curve_point want[] = {{10, 3}, {20, 2}, {30, 1.5}, {40, 1.25}};
     assert_int_equal(s.candidate[0].curve_points, 4);
@@ -138,19 +131,19 @@ static void forgets_what_is_behind_a_stage(void **state)
     const cop_curve_point curve[] = {{20, 2}, {40, 1.5}};
     cop_error err = {0};
     cop_snapshot s = {0};
-    ok(cop_store_add(store, &c, 1, &err), &err);
+    must_succeed(cop_store_add(store, &c, 1, &err), &err);
     for (int stage = 0; stage < 3; stage++) {
         cop_stage_record record = synthetic_record(stage, 20 * stage, losses, SEQUENCES);
-        ok(cop_store_finish_stage(store, c.id, &record, curve + (stage == 2 ? 1 : 0),
-                                  stage == 0 ? 0 : 1, &err),
-           &err);
+        must_succeed(cop_store_finish_stage(store, c.id, &record, curve + (stage == 2 ? 1 : 0),
+                                            stage == 0 ? 0 : 1, &err),
+                     &err);
         cop_evaluation_release(&record.evaluation);
     }
     const size_t blocks = cop_alloc_live_blocks();
     cop_alloc_fail_after(0); // needs none
     const cop_status status = cop_store_forget(store, c.id, 1, &err);
     cop_alloc_fail_after(SIZE_MAX);
-    ok(status, &err);
+    must_succeed(status, &err);
     assert_int_equal(cop_alloc_live_blocks(), blocks);
     read_study(&s, "forgets");
     assert_true(s.candidate[0].stage[0].is_done && s.candidate[0].stage[1].is_done);
@@ -168,7 +161,7 @@ static void says_what_is_wrong_with_a_request(void **state)
     cop_error err = {0};
     const cop_candidate c = synthetic_candidate(0, 4, 256, 1024);
     cop_stage_record record = synthetic_record(13, 40, losses, SEQUENCES);
-    ok(cop_store_add(store, &c, 1, &err), &err);
+    must_succeed(cop_store_add(store, &c, 1, &err), &err);
 
     assert_int_equal(cop_store_state(store, "L9", COP_STATE_FAILED, "", &err), COP_ERR_CONFIG);
     assert_string_equal(err.message, "request/study.db: candidate L9 is not in this study");
@@ -177,7 +170,7 @@ static void says_what_is_wrong_with_a_request(void **state)
                                      "finished stage 1");
     assert_int_equal(cop_store_finish_stage(store, c.id, &record, NULL, 0, &err), COP_ERR_CONFIG);
     assert_string_equal(err.message, "request/study.db: stage is 13 (allowed: 0..12)");
-    ok(cop_store_open(&other, "request", COP_STORE_READ, &err), &err);
+    must_succeed(cop_store_open(&other, "request", COP_STORE_READ, &err), &err);
     assert_int_equal(cop_store_set(other, "a", "b", &err), COP_ERR_UNSUPPORTED);
     assert_string_equal(err.message, "request/study.db: is open for reading only");
     cop_store_destroy(other);
@@ -206,7 +199,7 @@ static void refuses_a_second_owner_by_name(void **state)
     assert_non_null(strstr(owner, " since 2"));
     cop_store_destroy(store);
     assert_false(cop_store_owner("owned", owner, sizeof owner));
-    ok(cop_store_open(&second, "owned", COP_STORE_OWN, &err), &err);
+    must_succeed(cop_store_open(&second, "owned", COP_STORE_OWN, &err), &err);
     cop_store_destroy(second);
 }
 
@@ -272,7 +265,7 @@ static void loses_nothing_acknowledged_by_kill_9(void **state)
         int last = -1;
         int told = 0;
         const int enough = 5 + 17 * round;
-        ok(cop_file_remove_tree("killed", &err), &err);
+        must_succeed(cop_file_remove_tree("killed", &err), &err);
         const pid_t child = start_writer("killed", c, 4, &from_child);
         while (last < enough && read(from_child, &told, sizeof told) == (ssize_t)sizeof told) {
             last = told;
@@ -290,7 +283,7 @@ static void loses_nothing_acknowledged_by_kill_9(void **state)
         (void)close(from_child);
         check_rows("killed", c, 4, last); // a reader, on what the killed process left
         cop_store *store = NULL;          // the dead owner's lock is no obstacle
-        ok(cop_store_open(&store, "killed", COP_STORE_OWN, &err), &err);
+        must_succeed(cop_store_open(&store, "killed", COP_STORE_OWN, &err), &err);
         cop_store_destroy(store);
         check_rows("killed", c, 4, last);
     }
@@ -304,7 +297,7 @@ static void is_read_whole_while_an_owner_writes(void **state)
     cop_error err = {0};
     int from_child = -1;
     int told = 0;
-    ok(cop_file_remove_tree("busy", &err), &err);
+    must_succeed(cop_file_remove_tree("busy", &err), &err);
     const pid_t child = start_writer("busy", c, 2, &from_child);
     for (int i = 0; i < 20; i++) {
         assert_int_equal(read(from_child, &told, sizeof told), sizeof told);
@@ -338,7 +331,7 @@ static void survives_a_full_disk(void **state)
     assert_int_equal(status, COP_ERR_IO);
     assert_memory_equal(err.message, "full/study.db: cannot write: ", 29);
     record.stage = 12;
-    ok(cop_store_finish_stage(store, c.id, &record, NULL, 0, &err), &err); // space again
+    must_succeed(cop_store_finish_stage(store, c.id, &record, NULL, 0, &err), &err); // space again
     read_study(&s, "full");
     assert_memory_equal(s.candidate[0].stage[0].record.evaluation.kl, losses, sizeof losses);
     assert_true(s.candidate[0].stage[12].is_done);
@@ -371,11 +364,11 @@ static void notices_damage(void **state)
     for (int i = 0; i < 12; i++) {
         const cop_candidate c = synthetic_candidate(i, 4 + i, 256, 1024);
         synthetic_add(store, &c, 0, 0, losses, SEQUENCES);
-        ok(cop_store_set(store, c.id, "a fact of some length", &err), &err);
+        must_succeed(cop_store_set(store, c.id, "a fact of some length", &err), &err);
     }
     cop_store_destroy(store);
-    ok(cop_file_read(&data, &bytes, "good/study.db", (size_t)1 << 24, &err), &err);
-    ok(cop_file_make_directory("bad", &err), &err);
+    must_succeed(cop_file_read(&data, &bytes, "good/study.db", (size_t)1 << 24, &err), &err);
+    must_succeed(cop_file_make_directory("bad", &err), &err);
 
     for (size_t at = 0; at < bytes; at += 1021) { // cut anywhere
         (void)scratch_file("bad/study.db", data, at);
@@ -426,8 +419,8 @@ static void refuses_foreign_and_newer_databases(void **state)
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         sqlite3 *db = NULL;
-        ok(cop_file_remove_tree("foreign", &err), &err);
-        ok(cop_file_make_directory("foreign", &err), &err);
+        must_succeed(cop_file_remove_tree("foreign", &err), &err);
+        must_succeed(cop_file_make_directory("foreign", &err), &err);
         assert_int_equal(sqlite3_open("foreign/study.db", &db), SQLITE_OK);
         assert_int_equal(sqlite3_exec(db, rows[i].sql, NULL, NULL, NULL), SQLITE_OK);
         assert_int_equal(sqlite3_close(db), SQLITE_OK);
@@ -448,9 +441,9 @@ static void survives_every_failed_allocation(void **state)
     cop_error err = {0};
     cop_store *store = synthetic_store("memory");
     cop_stage_record record = synthetic_record(1, 1, losses, SEQUENCES);
-    ok(cop_store_add(store, &c, 1, &err), &err);
-    ok(cop_store_set(store, "a", "b", &err), &err);
-    ok(cop_store_finish_stage(store, c.id, &record, &point, 1, &err), &err);
+    must_succeed(cop_store_add(store, &c, 1, &err), &err);
+    must_succeed(cop_store_set(store, "a", "b", &err), &err);
+    must_succeed(cop_store_finish_stage(store, c.id, &record, &point, 1, &err), &err);
     cop_evaluation_release(&record.evaluation);
     cop_store_destroy(store);
     const size_t blocks = cop_alloc_live_blocks();
@@ -516,7 +509,7 @@ static void opens_a_folder_with_an_odd_name(void **state)
     read_study(&s, "50% of? a #study");
     assert_int_equal(s.count, 0);
     cop_snapshot_release(&s);
-    ok(cop_file_remove_tree("50% of? a #study", &err), &err);
+    must_succeed(cop_file_remove_tree("50% of? a #study", &err), &err);
 }
 
 int main(void)

@@ -10,19 +10,11 @@
 #include "search/regression.h"
 #include "tests/support.h"
 
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
 static cop_rng *rng_of(uint64_t index)
 {
     cop_error err;
     cop_rng *rng = NULL;
-    ok(cop_rng_create(&rng, 4, COP_RNG_TEST, index, &err), &err);
+    must_succeed(cop_rng_create(&rng, 4, COP_RNG_TEST, index, &err), &err);
     return rng;
 }
 
@@ -74,13 +66,13 @@ static void predicts_three_points_as_by_hand(void **state)
 
     cop_error err;
     cop_gaussian *model = NULL;
-    ok(cop_gaussian_create(&model, 1, NULL, &err), &err);
-    ok(cop_gaussian_set(model, x, y, 3, &err), &err);
+    must_succeed(cop_gaussian_create(&model, 1, NULL, &err), &err);
+    must_succeed(cop_gaussian_set(model, x, y, 3, &err), &err);
     cop_gaussian_parameters *parameters = cop_gaussian_view_parameters(model);
     parameters->log_weight[0] = log(weight);
     parameters->log_signal = log(signal);
     parameters->log_noise = log(noise);
-    ok(cop_gaussian_condition(model, NULL, &err), &err);
+    must_succeed(cop_gaussian_condition(model, NULL, &err), &err);
     double root[3];
     double variance = 0;
     const double mean = cop_gaussian_predict(model, &at, root, &variance);
@@ -118,7 +110,7 @@ static double log_posterior(cop_gaussian *model)
 {
     cop_error err;
     double evidence = 0;
-    ok(cop_gaussian_condition(model, &evidence, &err), &err);
+    must_succeed(cop_gaussian_condition(model, &evidence, &err), &err);
     return evidence;
 }
 
@@ -134,10 +126,10 @@ static void learns_parameters_that_no_small_step_improves(void **state)
     cop_rng *rng = rng_of(1);
     fill(rng, x, y, COUNT, 0.1);
     cop_gaussian *model = NULL;
-    ok(cop_gaussian_create(&model, COLUMNS, NULL, &err), &err);
-    ok(cop_gaussian_set(model, x, y, COUNT, &err), &err);
+    must_succeed(cop_gaussian_create(&model, COLUMNS, NULL, &err), &err);
+    must_succeed(cop_gaussian_set(model, x, y, COUNT, &err), &err);
     const double before = log_posterior(model);
-    ok(cop_gaussian_learn(model, 200, &err), &err);
+    must_succeed(cop_gaussian_learn(model, 200, &err), &err);
     const double best = log_posterior(model);
     assert_true(best > before + 10);
     cop_gaussian_parameters *p = cop_gaussian_view_parameters(model);
@@ -171,8 +163,8 @@ static void is_calibrated_where_its_assumptions_hold(void **state)
     cop_rng *rng = rng_of(2);
     fill(rng, x, y, LEARNED + ASKED, 0.1);
     cop_regression *model = NULL;
-    ok(cop_regression_create(&model, COLUMNS, NULL, true, &err), &err);
-    ok(cop_regression_fit(model, x, y, LEARNED, LEARNED, &err), &err);
+    must_succeed(cop_regression_create(&model, COLUMNS, NULL, true, &err), &err);
+    must_succeed(cop_regression_fit(model, x, y, LEARNED, LEARNED, &err), &err);
     assert_false(cop_regression_is_logarithmic(model));
     cop_gaussian *gaussian = cop_regression_view_gaussian(model);
     int inside50 = 0;
@@ -207,8 +199,8 @@ static void takes_the_logarithm_of_what_grows_exponentially(void **state)
         y[i] = exp(6 * x[i * COLUMNS] + 3 * x[i * COLUMNS + 1]);
     }
     cop_regression *model = NULL;
-    ok(cop_regression_create(&model, COLUMNS, NULL, true, &err), &err);
-    ok(cop_regression_fit(model, x, y, COUNT, COUNT, &err), &err);
+    must_succeed(cop_regression_create(&model, COLUMNS, NULL, true, &err), &err);
+    must_succeed(cop_regression_fit(model, x, y, COUNT, COUNT, &err), &err);
     assert_true(cop_regression_is_logarithmic(model));
     const double at[COLUMNS] = {0.5, 0.5, 0.5, 0.5};
     cop_gaussian *gaussian = cop_regression_view_gaussian(model);
@@ -220,7 +212,7 @@ static void takes_the_logarithm_of_what_grows_exponentially(void **state)
     assert_true(deviation == 0);
     assert_true(fabs(mean - cop_regression_median(model, 0.0)) < 1e-9 * mean);
     y[0] = -1; // no logarithm any more
-    ok(cop_regression_fit(model, x, y, COUNT, COUNT, &err), &err);
+    must_succeed(cop_regression_fit(model, x, y, COUNT, COUNT, &err), &err);
     assert_false(cop_regression_is_logarithmic(model));
     cop_regression_destroy(model);
     cop_rng_destroy(rng);
@@ -235,8 +227,8 @@ static void survives_points_that_say_nothing(void **state)
     for (int count = 1; count <= 6; count++) {
         cop_error err;
         cop_regression *model = NULL;
-        ok(cop_regression_create(&model, 2, is_word, true, &err), &err);
-        ok(cop_regression_fit(model, x, y, count, count, &err), &err);
+        must_succeed(cop_regression_create(&model, 2, is_word, true, &err), &err);
+        must_succeed(cop_regression_fit(model, x, y, count, count, &err), &err);
         const double at[2] = {0.5, 2};
         double root[6];
         double variance = -1;
@@ -255,9 +247,9 @@ static cop_improvement *front_of(int objectives, const double *reference, const 
 {
     cop_error err;
     cop_improvement *front = NULL;
-    ok(cop_improvement_create(&front, objectives, reference, &err), &err);
+    must_succeed(cop_improvement_create(&front, objectives, reference, &err), &err);
     for (int i = 0; i < count; i++) {
-        ok(cop_improvement_add(front, points + i * objectives, &err), &err);
+        must_succeed(cop_improvement_add(front, points + i * objectives, &err), &err);
     }
     return front;
 }
@@ -391,7 +383,7 @@ static void agrees_in_three_objectives_with_draws_of_the_point(void **state)
     cop_rng *rng = rng_of(5);
     cop_improvement *front = front_of(3, reference, point, 1);
     assert_true(cop_improvement_expected(front, mean, deviation) == 0);
-    ok(cop_improvement_draw(front, ideal, REGION, rng, &err), &err);
+    must_succeed(cop_improvement_draw(front, ideal, REGION, rng, &err), &err);
     double sum = 0;
     double squares = 0;
     for (int i = 0; i < DRAWS; i++) {
@@ -411,7 +403,7 @@ static void agrees_in_three_objectives_with_draws_of_the_point(void **state)
     // The region's draws: a share of about 0.02 of a volume of 4.9, from 20,000 draws.
     const double of_region = 4.9 * sqrt(0.02 / REGION);
     assert_true(fabs(expected - average) < 5 * (error + of_region));
-    ok(cop_improvement_add(front, ideal, &err), &err); // now everything is dominated
+    must_succeed(cop_improvement_add(front, ideal, &err), &err); // now everything is dominated
     assert_true(cop_improvement_expected(front, mean, deviation) == 0);
     cop_improvement_destroy(front);
     cop_rng_destroy(rng);

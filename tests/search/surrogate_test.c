@@ -11,14 +11,6 @@
 
 enum { AXES_MOST = 8, POINTS_MOST = 400, BATCH_MOST = 64 };
 
-static void ok(cop_status status, const cop_error *err)
-{
-    if (status != COP_OK) {
-        print_error("%s\n", err->message);
-    }
-    assert_int_equal(status, COP_OK);
-}
-
 // --- Problems ---------------------------------------------------------------------------------------
 
 typedef void evaluate_fn(const int32_t *genome, cop_trial *trial);
@@ -33,7 +25,7 @@ static void draw_noise(void)
 {
     cop_error err;
     cop_rng *rng = NULL;
-    ok(cop_rng_create(&rng, 9, COP_RNG_TEST, 0, &err), &err);
+    must_succeed(cop_rng_create(&rng, 9, COP_RNG_TEST, 0, &err), &err);
     for (int i = 0; i < 36; i++) {
         noise6[i] = cop_rng_normal(rng);
     }
@@ -154,7 +146,8 @@ static cop_strategy *strategy_of(const cop_domain *domain, const cop_strategy_op
 {
     cop_error err;
     cop_strategy *strategy = NULL;
-    ok(cop_strategy_create(&strategy, &cop_strategy_surrogate, domain, options, &err), &err);
+    must_succeed(cop_strategy_create(&strategy, &cop_strategy_surrogate, domain, options, &err),
+                 &err);
     return strategy;
 }
 
@@ -195,7 +188,7 @@ static run *run_of(const cop_domain *domain, const cop_strategy_options *options
     run *out = cop_alloc(1, sizeof *out);
     assert_non_null(out);
     cop_strategy *strategy = strategy_of(domain, options);
-    ok(go(strategy, domain, evaluate, most, out, &err), &err);
+    must_succeed(go(strategy, domain, evaluate, most, out, &err), &err);
     cop_strategy_destroy(strategy);
     return out;
 }
@@ -269,7 +262,7 @@ static void finds_more_than_chance_in_twelve_evaluations(void **state)
         cop_free(r);
         cop_error err;
         cop_rng *rng = NULL;
-        ok(cop_rng_create(&rng, seed, COP_RNG_TEST, 7, &err), &err);
+        must_succeed(cop_rng_create(&rng, seed, COP_RNG_TEST, 7, &err), &err);
         int64_t order[36];
         for (int i = 0; i < 36; i++) {
             order[i] = i;
@@ -305,13 +298,13 @@ static void repeats_itself_and_goes_on_from_results_alone(void **state)
     memset(second, 0, sizeof *second);
     int64_t told = 0;
     for (int i = 0; i < 3; i++) {
-        ok(cop_strategy_tell(strategy, &first->trial[told], first->batch[i], &err), &err);
+        must_succeed(cop_strategy_tell(strategy, &first->trial[told], first->batch[i], &err), &err);
         memcpy(second->genome[told], first->genome[told],
                (size_t)first->batch[i] * sizeof first->genome[0]);
         told += first->batch[i];
     }
     second->count = told;
-    ok(go(strategy, &wide, measure8, 40, second, &err), &err);
+    must_succeed(go(strategy, &wide, measure8, 40, second, &err), &err);
     assert_memory_equal(first->genome, second->genome, sizeof first->genome);
     cop_strategy_destroy(strategy);
 
@@ -333,13 +326,13 @@ static void proposes_the_same_until_it_is_told(void **state)
     run *r = cop_alloc(1, sizeof *r);
     assert_non_null(r);
     cop_strategy *strategy = strategy_of(&wide, &options);
-    ok(go(strategy, &wide, measure8, 10, r, &err), &err);
+    must_succeed(go(strategy, &wide, measure8, 10, r, &err), &err);
     int32_t whole[BATCH_MOST * AXES_MOST];
     int32_t part[BATCH_MOST * AXES_MOST];
     int64_t count = 0;
-    ok(cop_strategy_ask(strategy, part, 2, &count, &err), &err);
+    must_succeed(cop_strategy_ask(strategy, part, 2, &count, &err), &err);
     assert_int_equal(count, 2);
-    ok(cop_strategy_ask(strategy, whole, BATCH_MOST, &count, &err), &err);
+    must_succeed(cop_strategy_ask(strategy, whole, BATCH_MOST, &count, &err), &err);
     assert_int_equal(count, 6);
     assert_memory_equal(part, whole, 2 * 8 * sizeof *whole);
     cop_strategy_destroy(strategy);
@@ -420,12 +413,12 @@ static void shows_its_calibration(void **state)
     assert_non_null(r);
     cop_domain domain = wide;
     cop_strategy *strategy = strategy_of(&domain, &options);
-    ok(cop_strategy_surrogate_calibration(&shown, strategy, 0, &err), &err);
+    must_succeed(cop_strategy_surrogate_calibration(&shown, strategy, 0, &err), &err);
     assert_int_equal(shown.n, 0);
     assert_true(isnan(shown.coverage50) && isnan(shown.rmse) && isnan(shown.tau));
-    ok(go(strategy, &domain, measure8, 200, r, &err), &err);
+    must_succeed(go(strategy, &domain, measure8, 200, r, &err), &err);
     for (int j = 0; j < 2; j++) {
-        ok(cop_strategy_surrogate_calibration(&shown, strategy, j, &err), &err);
+        must_succeed(cop_strategy_surrogate_calibration(&shown, strategy, j, &err), &err);
         assert_int_equal(shown.n, 170);
         assert_false(shown.is_exact);
         // No more than a sanity check: functions without noise are not draws of the model's prior.
@@ -438,7 +431,7 @@ static void shows_its_calibration(void **state)
     assert_string_equal(err.message, "strategy: objective is 2 (allowed: 0..1)");
     cop_strategy_destroy(strategy);
     strategy = strategy_of(&tiny, &options);
-    ok(cop_strategy_surrogate_calibration(&shown, strategy, 1, &err), &err);
+    must_succeed(cop_strategy_surrogate_calibration(&shown, strategy, 1, &err), &err);
     assert_true(shown.is_exact);
     cop_strategy_destroy(strategy);
     cop_free(r);
