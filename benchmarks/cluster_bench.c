@@ -16,6 +16,8 @@
 // receiving messages, too. All of it together for the whole search, and for its first rung, when every worker
 // is busy with short probes.
 // Usage: cluster_bench [--quick]
+//
+// Longer than the aim: one simulation, whose events, workers and costs share all of its state.
 
 #include <math.h>
 #include <stdio.h>

@@ -3,6 +3,8 @@
 // small student on the CPU (2048 tokens, hidden 512), of Minitron 8B on a device (8192 tokens,
 // hidden 4096, 256,000 ids, a teacher of 6144).
 //     ops_bench [--quick] [--clock cpu] [--device NAME]
+//
+// Longer than the aim: mostly the table of operators and shapes.
 
 #include <stdio.h>
 #include <stdlib.h>

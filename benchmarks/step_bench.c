@@ -19,6 +19,8 @@
 //
 // With --profile, a line per operator follows: its share of the step and the percentage of its own
 // limit; on a device every call is then waited for, and the step is slower.
+//
+// Longer than the aim: one program whose options all choose among the same few shapes.
 
 #include <stdbool.h>
 #include <stdio.h>

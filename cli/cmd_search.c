@@ -164,6 +164,27 @@ static void print_table(const summary *s, const char *directory, bool was_stoppe
                   was_stopped ? "stopped; the same command continues" : "finished");
 }
 
+static cop_status show(const cop_study_file *study, const char *directory, bool was_stopped,
+                       bool is_json, int *code, cop_error *err)
+{
+    cop_status status = COP_OK;
+    summary result = {0};
+
+    if (study->free != NULL) {
+        return cop_trial_view_summary(directory, was_stopped, is_json, code, err);
+    }
+    COP_TRY(status, summarize(&result, study, directory, err));
+    if (is_json) {
+        *code = print_json(&result, directory, was_stopped);
+    } else {
+        print_table(&result, directory, was_stopped);
+    }
+
+done:
+    release(&result);
+    return status;
+}
+
 // --- Command ------------------------------------------------------------------------------------
 
 static cop_status join_command(cop_text *out, int argc, char **argv, cop_error *err)
@@ -188,8 +209,7 @@ int cop_cmd_search(int argc, char **argv)
          "With several processes: warn of one that is silent for so long (300)", 0},
         {"give-up", KEY_GIVE_UP, "SECONDS", 0,
          "With several processes: let another evaluate what one that is silent for so long is at; "
-         "for "
-         "launchers that let the others go on when one dies (mpirun --enable-recovery)",
+         "for launchers that let the others go on when one dies (mpirun --enable-recovery)",
          0},
         {"dedicated", KEY_DEDICATED, "N", 0,
          "From N processes on the first only hands out candidates (17)", 0},
@@ -206,9 +226,9 @@ int cop_cmd_search(int argc, char **argv)
         .parser = parse,
         .args_doc = "STUDY.yaml",
         .doc =
-            "Runs a study: prunes every feasible candidate, probes the survivors in rungs, ranks "
-            "them; or, with an evaluator, asks it for what a strategy proposes. Started again "
-            "after any interruption it continues, with the same result.",
+            "Runs a study: prunes the candidates, all feasible ones or those that a strategy "
+            "proposes, probes the survivors in rungs, ranks them; or asks an evaluator of yours. "
+            "Started again after any interruption it continues, with the same result.",
         .children = children,
     };
     arguments given = {0};
@@ -220,7 +240,6 @@ int cop_cmd_search(int argc, char **argv)
     char *directory = NULL;
     bool was_stopped = false;
     cop_search_options settings;
-    summary result = {0};
     int code = COP_EXIT_DONE;
     bool do_all_know = false;
     cop_cpu_info cpu = {0};
@@ -253,19 +272,9 @@ int cop_cmd_search(int argc, char **argv)
     if (!cop_cli_is_speaker()) {
         goto done;
     }
-    if (study.free != NULL) {
-        status = cop_trial_view_summary(directory, was_stopped, given.common.is_json, &code, &err);
-        goto done;
-    }
-    COP_TRY(status, summarize(&result, &study, directory, &err));
-    if (given.common.is_json) {
-        code = print_json(&result, directory, was_stopped);
-    } else {
-        print_table(&result, directory, was_stopped);
-    }
+    COP_TRY(status, show(&study, directory, was_stopped, given.common.is_json, &code, &err));
 
 done:
-    release(&result);
     cop_study_file_release(&study);
     cop_text_release(&command);
     cop_free(directory);

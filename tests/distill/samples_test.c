@@ -1,4 +1,6 @@
 // Samples of the teacher's distributions as targets: their files, and training from them.
+//
+// Longer than the aim: one test file for one source, whose cases share what is above them.
 
 #include <dirent.h>
 #include <inttypes.h>

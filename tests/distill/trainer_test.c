@@ -1,3 +1,5 @@
+// Longer than the aim: one test file for one source, whose cases share what is above them.
+
 #include "distill/trainer.h"
 
 #include <math.h>

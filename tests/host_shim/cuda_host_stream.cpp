@@ -1,6 +1,8 @@
 // Streams, events and graphs. A stream is a queue of work. By default work is done when it is
 // enqueued and queues stay empty; lazy streams keep it until somebody waits. A stream that is being
 // captured hands its work to a graph instead, which keeps it for every launch.
+//
+// Longer than the aim: streams, events and graphs of one runtime, which know of one another.
 
 #include <pthread.h>
 #include <stdlib.h>

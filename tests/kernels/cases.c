@@ -1,3 +1,5 @@
+// Longer than the aim: a table.
+
 #include "tests/kernels/cases.h"
 
 #include <math.h>

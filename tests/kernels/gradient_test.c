@@ -2,6 +2,8 @@
 // is the sum of the outputs weighted with random numbers, so that its gradient with respect to the
 // outputs is those numbers. Error of the differences: h² f''' / 6 + 2^-53 |L| / h, about 1e-9 at
 // h = 1e-5; 1e-6 of the largest gradient leaves room for curvature.
+//
+// Longer than the aim: one test file for one source, whose cases share what is above them.
 
 #include <math.h>
 #include <stdio.h>

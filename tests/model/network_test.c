@@ -1,4 +1,6 @@
 // The network against the naive forward pass, its taps, its shortcuts and its refusals.
+//
+// Longer than the aim: one test file for one source, whose cases share what is above them.
 
 #include <math.h>
 #include <stdlib.h>

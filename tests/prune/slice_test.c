@@ -1,4 +1,6 @@
 // What is cut out of a teacher: nothing, exactly the masked model, and carry-over by hand.
+//
+// Longer than the aim: one test file for one source, whose cases share what is above them.
 
 #include "prune/slice.h"
 

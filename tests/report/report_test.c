@@ -1,4 +1,6 @@
 // Reports of made-up studies: the contract of report.json, candidates.csv read back, the page.
+//
+// Longer than the aim: one test file for one source, whose cases share what is above them.
 
 #include "report/report.h"
 

@@ -1,4 +1,6 @@
 // Ranking on figures whose answer is known: a clear winner, exact ties, noise larger than the difference.
+//
+// Longer than the aim: one test file for one source, whose cases share what is above them.
 
 #include "search/ranking.h"
 

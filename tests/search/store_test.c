@@ -1,4 +1,6 @@
 // The study database: what is written is read back, nothing acknowledged is lost, damage is noticed.
+//
+// Longer than the aim: one test file for one source, whose cases share what is above them.
 
 #include "search/store.h"
 

@@ -1,4 +1,6 @@
 // The surrogate-assisted strategy on small problems: what it promises, and that it finds more than chance.
+//
+// Longer than the aim: one test file for one source, whose cases share what is above them.
 
 #include <math.h>
 #include <string.h>
