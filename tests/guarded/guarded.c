@@ -76,13 +76,27 @@ static cop_status leave(cop_status status)
 
 // --- Operators ----------------------------------------------------------------------------------
 
-// A word that ends in a flag: the padding behind it may look like an address.
-static bool is_flag(const char *name, size_t at)
+// A flag or a single f32 with padding behind it, which holds whatever the stack held: such a word may look like an
+// address. These are all of them (gcc -Wpadded names the places).
+static bool is_padded(const char *name, size_t at)
 {
-    return (strcmp(name, "norm_backward") == 0 &&
-            at == offsetof(cop_norm_backward_args, accumulate)) ||
-           (strcmp(name, "adamw") == 0 && at == offsetof(cop_adamw_args, max_norm)) ||
-           (strcmp(name, "rope") == 0 && at == offsetof(cop_rope_args, inverse));
+    static const struct {
+        const char *name;
+        size_t at;
+    } words[] = {{"matmul", offsetof(cop_matmul_args, beta)},
+                 {"norm_backward", offsetof(cop_norm_backward_args, accumulate)},
+                 {"rope", offsetof(cop_rope_args, inverse)},
+                 {"state_loss", offsetof(cop_state_loss_args, grad_scale)},
+                 {"adamw", offsetof(cop_adamw_args, weight_decay)},
+                 {"adamw", offsetof(cop_adamw_args, max_norm)}};
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (at / sizeof(uint64_t) == words[i].at / sizeof(uint64_t) &&
+            strcmp(name, words[i].name) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool is_mapped(uint64_t address)
@@ -101,7 +115,7 @@ static void check_pointers(const char *name, const void *args, size_t bytes)
         memcpy(&word, (const char *)args + at, sizeof word);
         const uint64_t offset = word - (uint64_t)(uintptr_t)memory.arena;
         if (word >> 40 != 0 && word >> 47 == 0 && offset >= ARENA_BYTES &&
-            (uint32_t)word > COP_OP_COUNT && !is_flag(name, at) && is_mapped(word)) {
+            (uint32_t)word > COP_OP_COUNT && !is_padded(name, at) && is_mapped(word)) {
             (void)fprintf(stderr, "%s: host memory at byte %zu of the arguments\n", name, at);
             abort();
         }
