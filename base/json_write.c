@@ -2,8 +2,6 @@
 // back exactly or 1.0000000000000001e-05 for 1e-05; here each has the fewest digits that are exact.
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -19,46 +17,16 @@ typedef struct printer {
     bool has_bad_number;
 } printer;
 
-static void print_string(printer *p, const char *string, size_t length)
-{
-    size_t plain = 0; // start of what was not yet copied
-    cop_text_append(&p->text, "\"");
-    for (size_t i = 0; i < length; i++) {
-        const unsigned char byte = (unsigned char)string[i];
-        if (byte >= 0x20 && byte != '"' && byte != '\\' && byte != 0x7f) {
-            continue;
-        }
-        cop_text_append_bytes(&p->text, string + plain, i - plain);
-        plain = i + 1;
-        switch (byte) {
-        case '"': cop_text_append(&p->text, "\\\""); break;
-        case '\\': cop_text_append(&p->text, "\\\\"); break;
-        case '\n': cop_text_append(&p->text, "\\n"); break;
-        case '\t': cop_text_append(&p->text, "\\t"); break;
-        case '\r': cop_text_append(&p->text, "\\r"); break;
-        default: cop_text_appendf(&p->text, "\\u%04x", (unsigned)byte); break;
-        }
-    }
-    cop_text_append_bytes(&p->text, string + plain, length - plain);
-    cop_text_append(&p->text, "\"");
-}
-
 static void print_real(printer *p, double value)
 {
-    char text[40] = "";
     if (!isfinite(value)) { // jansson makes no such value; only json_real_set could
         p->has_bad_number = true;
         return;
     }
-    for (int digits = 15; digits <= 17; digits++) {
-        (void)snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value) {
-            break;
-        }
-    }
     // A real stays a real when it is read back.
-    cop_text_append(&p->text, text);
-    if (strpbrk(text, ".e") == NULL) {
+    const size_t start = p->text.length;
+    cop_text_append_number(&p->text, value);
+    if (strpbrk(cop_text_view(&p->text) + (p->text.is_broken ? 0 : start), ".e") == NULL) {
         cop_text_append(&p->text, ".0");
     }
 }
@@ -87,7 +55,7 @@ static void print_object(printer *p, const json_t *object, int depth)
         const char *key = json_object_iter_key(at);
         cop_text_append(&p->text, separator);
         break_line(p, depth + 1);
-        print_string(p, key, strlen(key));
+        cop_text_append_json(&p->text, key, strlen(key));
         cop_text_append(&p->text, ": ");
         print_value(p, json_object_iter_value(at), depth + 1);
         separator = p->indent > 0 ? "," : ", ";
@@ -132,7 +100,9 @@ static void print_value(printer *p, const json_t *value, int depth)
     switch (json_typeof(value)) {
     case JSON_OBJECT: print_object(p, value, depth); break;
     case JSON_ARRAY: print_array(p, value, depth); break;
-    case JSON_STRING: print_string(p, json_string_value(value), json_string_length(value)); break;
+    case JSON_STRING:
+        cop_text_append_json(&p->text, json_string_value(value), json_string_length(value));
+        break;
     case JSON_INTEGER:
         cop_text_appendf(&p->text, "%lld", (long long)json_integer_value(value));
         break;

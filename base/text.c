@@ -77,6 +77,55 @@ void cop_text_appendf(cop_text *text, const char *format, ...)
     va_end(args);
 }
 
+void cop_text_append_number(cop_text *text, double value)
+{
+    char number[40] = "";
+    for (int digits = 15; isfinite(value) && digits <= 17; digits++) {
+        (void)snprintf(number, sizeof number, "%.*g", digits, value);
+        if (strtod(number, NULL) == value) {
+            break;
+        }
+    }
+    cop_text_append(text, number);
+}
+
+void cop_text_append_json(cop_text *text, const char *string, size_t count)
+{
+    size_t plain = 0; // start of what was not yet copied
+    cop_text_append(text, "\"");
+    for (size_t i = 0; i < count; i++) {
+        const unsigned char byte = (unsigned char)string[i];
+        if (byte >= 0x20 && byte != '"' && byte != '\\' && byte != 0x7f) {
+            continue;
+        }
+        cop_text_append_bytes(text, string + plain, i - plain);
+        plain = i + 1;
+        switch (byte) {
+        case '"': cop_text_append(text, "\\\""); break;
+        case '\\': cop_text_append(text, "\\\\"); break;
+        case '\n': cop_text_append(text, "\\n"); break;
+        case '\t': cop_text_append(text, "\\t"); break;
+        case '\r': cop_text_append(text, "\\r"); break;
+        default: cop_text_appendf(text, "\\u%04x", (unsigned)byte); break;
+        }
+    }
+    cop_text_append_bytes(text, string + plain, count - plain);
+    cop_text_append(text, "\"");
+}
+
+void cop_text_append_csv(cop_text *text, const char *string)
+{
+    if (strpbrk(string, ",\"\r\n") == NULL) {
+        cop_text_append(text, string);
+        return;
+    }
+    cop_text_append(text, "\"");
+    for (const char *c = string; *c != '\0'; c++) {
+        cop_text_append_bytes(text, *c == '"' ? "\"\"" : c, *c == '"' ? 2 : 1);
+    }
+    cop_text_append(text, "\"");
+}
+
 const char *cop_text_view(const cop_text *text)
 {
     return text->data != NULL ? text->data : "";

@@ -26,6 +26,13 @@ void cop_text_append(cop_text *text, const char *string);
 void cop_text_append_bytes(cop_text *text, const void *bytes, size_t count);
 void cop_text_appendf(cop_text *text, const char *format, ...) COP_PRINTF(2, 3);
 
+// The shortest of 15 to 17 digits that reads back as the same number; nothing for what is not finite.
+void cop_text_append_number(cop_text *text, double value);
+// A JSON string of `count` bytes of UTF-8, in its quotes.
+void cop_text_append_json(cop_text *text, const char *string, size_t count);
+// A field of CSV, in quotes where RFC 4180 wants them.
+void cop_text_append_csv(cop_text *text, const char *string);
+
 // The text, never NULL; valid until the next append.
 const char *cop_text_view(const cop_text *text);
 

@@ -17,15 +17,7 @@ static const char header[] =
 
 static void put_text(cop_text *out, const char *text, const char *end)
 {
-    if (strpbrk(text, ",\"\r\n") == NULL) {
-        cop_text_append(out, text);
-    } else {
-        cop_text_append(out, "\"");
-        for (const char *c = text; *c != '\0'; c++) {
-            cop_text_append_bytes(out, *c == '"' ? "\"\"" : c, *c == '"' ? 2 : 1);
-        }
-        cop_text_append(out, "\"");
-    }
+    cop_text_append_csv(out, text);
     cop_text_append(out, end);
 }
 
@@ -34,20 +26,9 @@ static void put_integer(cop_text *out, int64_t value)
     cop_text_appendf(out, "%" PRId64 ",", value);
 }
 
-// 17 digits read back exactly; fewer where they do.
 static void put_real(cop_text *out, double value)
 {
-    if (isfinite(value)) {
-        char text[40];
-        for (int digits = 15; digits <= 17; digits++) {
-            double again = 0;
-            (void)snprintf(text, sizeof text, "%.*g", digits, value);
-            if (cop_text_to_f64(text, &again) && again == value) {
-                break;
-            }
-        }
-        cop_text_append(out, text);
-    }
+    cop_text_append_number(out, value);
     cop_text_append(out, ",");
 }
 

@@ -9,33 +9,6 @@
 #include "base/json.h"
 #include "report/trial_report.h"
 
-static void put_text(cop_text *out, const char *text)
-{
-    if (strpbrk(text, ",\"\r\n") == NULL) {
-        cop_text_append(out, text);
-        return;
-    }
-    cop_text_append(out, "\"");
-    for (const char *c = text; *c != '\0'; c++) {
-        cop_text_append_bytes(out, *c == '"' ? "\"\"" : c, *c == '"' ? 2 : 1);
-    }
-    cop_text_append(out, "\"");
-}
-
-// 17 digits read back exactly; fewer where they do.
-static void put_real(cop_text *out, double value)
-{
-    char text[40];
-    for (int digits = 15; isfinite(value) && digits <= 17; digits++) {
-        double again = 0;
-        (void)snprintf(text, sizeof text, "%.*g", digits, value);
-        if ((cop_text_to_f64(text, &again) && again == value) || digits == 17) {
-            cop_text_append(out, text);
-            return;
-        }
-    }
-}
-
 static void put_values(cop_text *out, const cop_trial_report *report, const cop_trial_entry *entry)
 {
     json_t *values = NULL;
@@ -46,9 +19,9 @@ static void put_values(cop_text *out, const cop_trial_report *report, const cop_
             status == COP_OK ? json_object_get(values, report->space->axis[i].name) : NULL;
         cop_text_append(out, ",");
         if (json_is_string(value)) {
-            put_text(out, json_string_value(value));
+            cop_text_append_csv(out, json_string_value(value));
         } else if (json_is_number(value)) {
-            put_real(out, json_number_value(value));
+            cop_text_append_number(out, json_number_value(value));
         }
     }
     json_decref(values);
@@ -65,7 +38,7 @@ static void put_row(cop_text *out, const cop_trial_report *report, int64_t index
     const cop_trial_place *place = &report->place[index];
     const cop_trial_rank *rank = cop_trial_report_entry(report, index);
     const cop_trial_result *result = cop_trial_report_result(report, index);
-    put_text(out, entry->id);
+    cop_text_append_csv(out, entry->id);
     cop_text_appendf(out, ",%" PRId64 ",%" PRId64 ",%s,%s,%s,", entry->number, entry->batch,
                      cop_candidate_state_name(place->state),
                      rank == NULL ? "" : word(rank->violation == 0), word(place->is_on_front));
@@ -75,12 +48,13 @@ static void put_row(cop_text *out, const cop_trial_report *report, int64_t index
     put_values(out, report, entry);
     for (int64_t i = 0; i < report->metrics; i++) {
         cop_text_append(out, ",");
-        put_real(out, result == NULL ? (double)NAN : cop_trial_metric(result, report->metric[i]));
+        cop_text_append_number(out, result == NULL ? (double)NAN
+                                                   : cop_trial_metric(result, report->metric[i]));
     }
     cop_text_append(out, ",");
-    put_real(out, result == NULL ? (double)NAN : result->fidelity);
+    cop_text_append_number(out, result == NULL ? (double)NAN : result->fidelity);
     cop_text_append(out, ",");
-    put_text(out, cop_trial_report_reason(report, index));
+    cop_text_append_csv(out, cop_trial_report_reason(report, index));
     cop_text_append(out, "\r\n");
 }
 
@@ -89,11 +63,11 @@ cop_status cop_trial_csv(cop_text *out, const cop_trial_report *report, cop_erro
     cop_text_append(out, "id,number,batch,status,feasible,on_front,rank");
     for (int i = 0; i < report->space->axes; i++) {
         cop_text_append(out, ",");
-        put_text(out, report->space->axis[i].name);
+        cop_text_append_csv(out, report->space->axis[i].name);
     }
     for (int64_t i = 0; i < report->metrics; i++) {
         cop_text_append(out, ",");
-        put_text(out, report->metric[i]);
+        cop_text_append_csv(out, report->metric[i]);
     }
     cop_text_append(out, ",fidelity,reason\r\n");
     for (int64_t i = 0; i < report->trials.count; i++) {

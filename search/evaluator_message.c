@@ -81,43 +81,16 @@ void cop_evaluator_answer_fail(cop_evaluator_answer *out, cop_evaluator_outcome 
 
 // --- Requests -----------------------------------------------------------------------------------
 
-static void append_string(cop_text *out, const char *string)
-{
-    cop_text_append_bytes(out, "\"", 1);
-    while (*string != '\0') {
-        size_t plain = 0;
-        while ((unsigned char)string[plain] >= 0x20 && string[plain] != '"' &&
-               string[plain] != '\\') {
-            plain++;
-        }
-        cop_text_append_bytes(out, string, plain);
-        string += plain;
-        if (*string != '\0') {
-            cop_text_appendf(out, *string == '"' || *string == '\\' ? "\\%c" : "\\u%04x", *string);
-            string++;
-        }
-    }
-    cop_text_append_bytes(out, "\"", 1);
-}
-
 void cop_evaluator_request_text(cop_text *out, const char *id, const char *values, double fidelity)
 {
-    char number[COP_TEXT_NUMBER_BYTES] = "";
     assert(isfinite(fidelity));
     assert(values[0] == '{' && strpbrk(values, "\r\n") == NULL);
-    // The shortest text that reads back as the same number.
-    for (int digits = 15; digits <= 17; digits++) {
-        (void)snprintf(number, sizeof number, "%.*g", digits, fidelity);
-        if (strtod(number, NULL) == fidelity) {
-            break;
-        }
-    }
     cop_text_append(out, "{\"id\":");
-    append_string(out, id);
+    cop_text_append_json(out, id, strlen(id));
     cop_text_append(out, ",\"values\":");
     cop_text_append(out, values);
     cop_text_append(out, ",\"fidelity\":");
-    cop_text_append(out, number);
+    cop_text_append_number(out, fidelity);
     cop_text_append(out, "}\n");
 }
 

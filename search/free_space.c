@@ -71,40 +71,13 @@ cop_domain cop_free_space_domain(const cop_free_space *space)
 
 // --- As text ------------------------------------------------------------------------------------
 
-static void append_number(cop_text *out, double value)
-{
-    char text[40];
-    for (int digits = 15; digits <= 17; digits++) {
-        double again = 0;
-        (void)snprintf(text, sizeof text, "%.*g", digits, value);
-        if (cop_text_to_f64(text, &again) && again == value) {
-            break;
-        }
-    }
-    cop_text_append(out, text);
-}
-
-static void append_quoted(cop_text *out, const char *text)
-{
-    cop_text_append(out, "\"");
-    for (const char *c = text; *c != '\0'; c++) {
-        if (*c == '"' || *c == '\\') {
-            cop_text_appendf(out, "\\%c", *c);
-        } else if ((unsigned char)*c < 0x20) {
-            cop_text_appendf(out, "\\u%04x", (unsigned)(unsigned char)*c);
-        } else {
-            cop_text_append_bytes(out, c, 1);
-        }
-    }
-    cop_text_append(out, "\"");
-}
-
 static void append_value(cop_text *out, const cop_free_space *space, int axis, int32_t level)
 {
     if (space->axis[axis].word != NULL) {
-        append_quoted(out, space->axis[axis].word[level]);
+        cop_text_append_json(out, space->axis[axis].word[level],
+                             strlen(space->axis[axis].word[level]));
     } else {
-        append_number(out, cop_free_space_value(space, axis, level));
+        cop_text_append_number(out, cop_free_space_value(space, axis, level));
     }
 }
 
@@ -113,7 +86,7 @@ void cop_free_space_values(cop_text *out, const cop_free_space *space, const int
     cop_text_append(out, "{");
     for (int i = 0; i < space->axes; i++) {
         cop_text_append(out, i > 0 ? "," : "");
-        append_quoted(out, space->axis[i].name);
+        cop_text_append_json(out, space->axis[i].name, strlen(space->axis[i].name));
         cop_text_append(out, ":");
         append_value(out, space, i, genome[i]);
     }
@@ -185,7 +158,7 @@ cop_status cop_free_space_id(char out[COP_FREE_ID_BYTES], const cop_free_space *
         if (space->axis[i].word != NULL) {
             cop_text_append(&text, space->axis[i].word[genome[i]]);
         } else {
-            append_number(&text, cop_free_space_value(space, i, genome[i]));
+            cop_text_append_number(&text, cop_free_space_value(space, i, genome[i]));
         }
     }
     COP_TRY(status, cop_text_check(&text, "space", err));

@@ -222,6 +222,45 @@ static void whole_strings_become_numbers(void **state)
     }
 }
 
+static void numbers_are_the_shortest_that_read_back(void **state)
+{
+    (void)state;
+
+    static const struct {
+        double value;
+        const char *text;
+    } cases[] = {{0.1, "0.1"},
+                 {0.1 + 0.2, "0.30000000000000004"},
+                 {1e300, "1e+300"},
+                 {-0.0, "-0"},
+                 {5e-324, "4.94065645841247e-324"},
+                 {4096, "4096"},
+                 {(double)NAN, ""},
+                 {(double)INFINITY, ""}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        cop_text text = {0};
+        cop_text_append_number(&text, cases[i].value);
+        assert_string_equal(cop_text_view(&text), cases[i].text);
+        cop_text_release(&text);
+    }
+}
+
+static void strings_are_quoted_for_json_and_csv(void **state)
+{
+    (void)state;
+    static const char string[] = "a\"b\\c\n\x01\x7f\303\251";
+    cop_text text = {0};
+    cop_text_append_json(&text, string, sizeof string - 1);
+    assert_string_equal(cop_text_view(&text), "\"a\\\"b\\\\c\\n\\u0001\\u007f\303\251\"");
+    cop_text_release(&text);
+    cop_text_append_csv(&text, "plain");
+    cop_text_append(&text, ";");
+    cop_text_append_csv(&text, "a,\"b\"");
+    assert_string_equal(cop_text_view(&text), "plain;\"a,\"\"b\"\"\"");
+    cop_text_release(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +271,8 @@ int main(void)
         cmocka_unit_test(whole_strings_become_integers),
         cmocka_unit_test(anything_else_is_no_integer),
         cmocka_unit_test(whole_strings_become_numbers),
+        cmocka_unit_test(numbers_are_the_shortest_that_read_back),
+        cmocka_unit_test(strings_are_quoted_for_json_and_csv),
     };
     return cmocka_run_group_tests_name("text", tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@ static void writes_requests_on_one_line(void **state)
     text.length = 0;
     cop_evaluator_request_text(&text, "q\"\\\n\x01ü", "{}", 20000);
     assert_string_equal(cop_text_view(&text),
-                        "{\"id\":\"q\\\"\\\\\\u000a\\u0001ü\",\"values\":{},\"fidelity\":20000}\n");
+                        "{\"id\":\"q\\\"\\\\\\n\\u0001ü\",\"values\":{},\"fidelity\":20000}\n");
     text.length = 0;
     cop_evaluator_request_text(&text, "", "{}", 1.0 / 3.0);
     assert_string_equal(cop_text_view(&text),
