@@ -195,6 +195,23 @@ static cop_status join_command(cop_text *out, int argc, char **argv, cop_error *
     return cop_text_check(out, "command line", err);
 }
 
+// Evaluators are not watched by their silence: evaluator.timeout_seconds ends what takes too long.
+static cop_status check_watch(const cop_study_file *study, const cop_search_options *settings,
+                              cop_error *err)
+{
+    const char *option = settings->stall_seconds > 0     ? "--stall"
+                         : settings->give_up_seconds > 0 ? "--give-up"
+                         : settings->dedicated_from > 0  ? "--dedicated"
+                                                         : NULL;
+    if (study->free != NULL && option != NULL) {
+        return COP_FAIL(err, COP_ERR_CONFIG,
+                        "%s: has no use for a study with an evaluator (allowed: "
+                        "evaluator.timeout_seconds in %s)",
+                        option, study->path);
+    }
+    return COP_OK;
+}
+
 int cop_cmd_search(int argc, char **argv)
 {
     static const struct argp_option options[] = {
@@ -257,6 +274,9 @@ int cop_cmd_search(int argc, char **argv)
     }
     COP_TRY(status, join_command(&command, argc, argv, &err));
     status = cop_study_file_read(&study, given.study, true, &err);
+    if (status == COP_OK) {
+        status = check_watch(&study, &given.settings, &err);
+    }
     do_all_know = true;
     COP_TRY(status, cop_processes_agree(status, &err));
     catch_signals();

@@ -293,6 +293,14 @@ static void a_surrogate_shows_its_calibration(void **state)
     json_decref(status);
 }
 
+static void options_for_other_studies_are_refused(void **state)
+{
+    (void)state;
+    program_expect("$coppice search --give-up 9 zdt/study.yaml", 1, "",
+                   "coppice: --give-up: has no use for a study with an evaluator (allowed: "
+                   "evaluator.timeout_seconds in zdt/study.yaml)");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +314,7 @@ int main(void)
         cmocka_unit_test(a_plan_knows_the_time_of_what_is_done),
         cmocka_unit_test(failures_are_told_and_counted),
         cmocka_unit_test(a_surrogate_shows_its_calibration),
+        cmocka_unit_test(options_for_other_studies_are_refused),
     };
     return cmocka_run_group_tests(tests, run_studies, NULL);
 }
